@@ -1,0 +1,18 @@
+"""Imagen in JAX: text to pictures by a cascade of diffusion models.
+
+    import imagen_jax
+    cascade = imagen_jax.load_cascade()
+    images = cascade.sample(['a red fox at sunset'])  # uint8 [n, h, w, 3]
+
+Importing this package imports nothing else; `load_cascade` brings what it
+needs when it is called.
+"""
+
+__version__ = '0.1.0'
+
+
+def load_cascade(path=None):
+  """The cascade in directory `path`; None is the one that ships with us."""
+  from imagen_jax import cascade  # heavy: flax, the networks
+
+  return cascade.load_cascade(path)
