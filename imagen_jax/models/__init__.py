@@ -1,0 +1,1 @@
+"""Networks in flax.linen: U-Nets and text encoders (the only importer)."""

@@ -1,0 +1,1 @@
+"""Captions to text embeddings: tokenizers, encoders and their checkpoints."""
