@@ -1,0 +1,87 @@
+"""Package imagen-jax: what it needs, what it ships.
+
+The version stands in imagen_jax/__init__.py. Dependencies have lower bounds
+only; requirements.txt names the whole working set.
+"""
+
+import pathlib
+import re
+
+import setuptools
+
+ROOT = pathlib.Path(__file__).resolve().parent
+
+# Sampling, and training on any accelerator image: no TensorFlow, no torch.
+CORE = [
+  'jax>=0.8.0',
+  'flax>=0.12.0',
+  'optax>=0.2.6',
+  'orbax-checkpoint>=0.11.25',
+  'numpy>=2.1',
+  'pillow>=11.0',
+  'gin-config>=0.5.0',
+  'absl-py>=2.1',
+  'sentencepiece>=0.2.1',
+  'safetensors>=0.5',
+  'msgpack>=1.1',  # T5X's own checkpoints: msgpack for the tree,
+  'tensorstore>=0.1.76',  # zarr for the large arrays.
+  'tqdm>=4.66',
+]
+
+EXTRAS = {
+  'tpu': ['jax[tpu]>=0.8.0'],
+  'cuda': ['jax[cuda12]>=0.8.0'],
+  'data': [
+    'tensorflow>=2.20',
+    'tensorflow-datasets>=4.9.9',
+    'seqio>=0.0.19',
+    'clu>=0.0.12',
+  ],
+  'dev': [
+    'pytest>=8.0',
+    'ruff>=0.9',
+    'matplotlib>=3.9',  # training curves of the model card
+    'scipy>=1.14',  # independent references in tests
+    'svgelements>=1.9',  # flattens sprites, for maintainers
+  ],
+}
+
+
+def version() -> str:
+  """Reads __version__ without importing the package, which needs JAX."""
+  text = (ROOT / 'imagen_jax' / '__init__.py').read_text(encoding='utf-8')
+  return re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE).group(1)
+
+
+setuptools.setup(
+  name='imagen-jax',
+  version=version(),
+  description='Imagen in JAX: text to 1024x1024 pictures, trained and sampled',
+  long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0 AND MIT',  # MIT: the sprites of the embedded data set
+  license_files=['LICENSE', 'imagen_jax/data/emoji_scenes/**/LICENSE*'],
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(include=['imagen_jax', 'imagen_jax.*']),
+  package_data={
+    'imagen_jax': [
+      '**/*.json',
+      '**/*.json.gz',
+      '**/*.txt',
+      '**/LICENSE*',
+      '**/*.md',
+      '**/*.png',
+      '**/*.safetensors',
+      '**/*.model',
+    ]
+  },
+  install_requires=CORE,
+  extras_require=EXTRAS,
+  classifiers=[
+    'Intended Audience :: Science/Research',
+    'Programming Language :: Python :: 3.11',
+    'Programming Language :: Python :: 3.12',
+    'Programming Language :: Python :: 3.13',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+  ],
+)
