@@ -1,0 +1,194 @@
+"""The Efficient U-Net of the super-resolution models (Imagen, appendix B).
+
+Against the base: most residual blocks at the low resolutions, the residual sum
+scaled by 1 / sqrt(2), a strided convolution *before* the blocks on the way down
+and the upsampling *after* them on the way up, one skip per level, no middle.
+
+  z, low_res [b, h, w, 3], logsnr, aug_logsnr [b], text [b, l, d],
+  mask [b, l] -> [b, h, w, 3]
+
+Any height and width that the strides divide will do. Submodules are named by
+the grid their residual blocks work on when the input has the nominal
+resolution, pixel folding included: `down_128_stride`, `down_128_block_0`,
+`down_16_attention`, `up_16_upsample`.
+"""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from imagen_jax.models import layers
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EfficientUNetConfig:
+  """Sizes of an Efficient U-Net; the defaults are the paper's SR1 (F.2)."""
+
+  resolution: int = 256  # pixels of the output, nominal: it names submodules
+  widths: tuple[int, ...] = (128, 256, 512, 1024)  # channels of each level
+  blocks: tuple[int, ...] = (2, 4, 8, 8)  # residual blocks, down and up alike
+  strides: tuple[int, ...] = (2, 2, 2, 2)  # before a level's blocks; 1: none
+  attention: str = 'fused'  # deepest level: 'fused' self + text, or 'cross'
+  heads: int = 8  # of attention
+  attention_width: int = 2048  # of all heads together, 2 x the deepest width
+  wide_skips: bool = True  # 1x1 conv on every skip; else on change of width
+  embedding_width: int = 1024  # of noise level, augmentation and pooled text
+  text_width: int = 4096  # of the text encoder
+  low_res: bool = True  # conditioned on a low-resolution picture and its noise
+  groups: int = 32  # of group norm
+  fold: int = 1  # pixels folded into channels, each way (1: none)
+  dtype: str = 'float32'  # compute type; parameters are float32
+
+  @property
+  def grids(self):
+    """Rows of positions of each level's residual blocks, finest first."""
+    grid, grids = self.resolution // self.fold, []
+    for stride in self.strides:
+      grid //= stride
+      grids.append(grid)
+    return tuple(grids)
+
+
+def skip_init(key, shape, dtype=jnp.float32):
+  """Start of the 1x1 convolution on a residual skip: sqrt(2) x identity.
+
+  The other branch starts at zero, so without the factor each block would
+  halve the variance, 2^-22 in all on the way down, less than the epsilon of
+  the norms. Where the width changes: random, with twice the usual variance.
+  """
+  inputs, outputs = shape[-2:]
+  if inputs == outputs:
+    return math.sqrt(2.0) * jnp.eye(inputs, dtype=dtype).reshape(shape)
+  return nn.initializers.variance_scaling(2.0, 'fan_in', 'normal')(
+    key, shape, dtype
+  )
+
+
+class ResNetBlock(nn.Module):
+  """Fig. A.27 with FiLM: (skip(x) + conv(conv(x))) / sqrt(2).
+
+  [b, h, w, c], emb [b, e] -> [b, h, w, channels].
+  """
+
+  channels: int
+  wide_skip: bool = True
+  groups: int = 32
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, x, emb):
+    h = layers.GroupNorm(self.groups, dtype=self.dtype, name='norm_0')(x)
+    h = layers.conv3x3(self.channels, self.dtype, 'conv_0')(nn.swish(h))
+    film = nn.Dense(2 * self.channels, dtype=self.dtype, name='film')
+    scale, shift = jnp.split(film(nn.swish(emb)), 2, axis=-1)
+    norm = layers.GroupNorm(self.groups, dtype=self.dtype, name='norm_1')
+    h = nn.swish(norm(h, scale, shift))
+    h = layers.conv3x3(self.channels, self.dtype, 'conv_1', zeros=True)(h)
+    if self.wide_skip or x.shape[-1] != self.channels:
+      x = nn.Conv(
+        self.channels,
+        (1, 1),
+        kernel_init=skip_init,
+        dtype=self.dtype,
+        name='skip',
+      )(x)
+    return (x + h) * math.sqrt(0.5)
+
+
+class EfficientUNet(nn.Module):
+  """Noisy picture, low-resolution picture and text to a prediction."""
+
+  config: EfficientUNetConfig
+
+  @nn.compact
+  def __call__(self, z, logsnr, text, mask, low_res=None, aug_logsnr=None):
+    c = self.config
+    given = low_res is not None and aug_logsnr is not None
+    if given != c.low_res:
+      raise ValueError(
+        f'low_res and aug_logsnr given: {given}, but the configuration says '
+        f'low_res={c.low_res}; pass both exactly when it is True'
+      )
+    layers.check_divides(z, c.fold * math.prod(c.strides))
+    text = text.astype(c.dtype)
+    emb = layers.LogSNREmbedding(
+      c.embedding_width, c.dtype, name='logsnr_embedding'
+    )(logsnr)
+    emb += layers.AttentionPool(
+      c.embedding_width, dtype=c.dtype, name='text_pool'
+    )(text, mask)
+    x = z.astype(c.dtype)
+    if c.low_res:
+      emb += layers.LogSNREmbedding(
+        c.embedding_width, c.dtype, name='aug_logsnr_embedding'
+      )(aug_logsnr)
+      x = jnp.concatenate([x, low_res.astype(c.dtype)], axis=-1)
+
+    x = layers.fold(x, c.fold)
+    x = layers.conv3x3(c.widths[0], c.dtype, 'input_conv')(x)
+    skips = []
+    for level in range(len(c.widths)):
+      x = self._down(level, x, emb, text, mask)
+      skips.append(x)
+    x = skips.pop()
+    for level in reversed(range(len(c.widths))):
+      x = self._up(level, x, emb, text, mask)
+      if skips:
+        x = x + skips.pop()
+    x = layers.GroupNorm(c.groups, dtype=c.dtype, name='output_norm')(x)
+    # The output starts at zero, and is float32 whatever the compute type.
+    x = layers.conv3x3(
+      z.shape[-1] * c.fold**2, 'float32', 'output_conv', zeros=True
+    )(nn.swish(x))
+    return layers.unfold(x, c.fold)
+
+  def _blocks(self, place, level, x, emb, text, mask):
+    """CombineEmbs, residual blocks and attention, common to D- and UBlock."""
+    c = self.config
+    width = c.widths[level]
+    combine = nn.Dense(
+      x.shape[-1],
+      kernel_init=nn.initializers.zeros,
+      dtype=c.dtype,
+      name=f'{place}_combine',
+    )
+    x = x + combine(nn.swish(emb))[:, None, None]
+    for i in range(c.blocks[level]):
+      x = ResNetBlock(
+        width, c.wide_skips, c.groups, c.dtype, name=f'{place}_block_{i}'
+      )(x, emb)
+    if level == len(c.widths) - 1:
+      x = self._attention(place, x, text, mask)
+    return x
+
+  def _attention(self, place, x, text, mask):
+    c = self.config
+    head_width = c.attention_width // c.heads
+    keys, values = layers.TextKeysValues(
+      c.heads, head_width, c.dtype, name=f'{place}_text'
+    )(text)
+    kind = {'fused': layers.FusedAttention, 'cross': layers.CrossAttention}
+    return kind[c.attention](
+      c.heads, head_width, c.groups, c.dtype, name=f'{place}_attention'
+    )(x, keys, values, mask)
+
+  def _down(self, level, x, emb, text, mask):
+    """DBlock (Fig. A.28): strided convolution first."""
+    c = self.config
+    place, stride = f'down_{c.grids[level]}', c.strides[level]
+    if stride > 1:
+      x = layers.conv3x3(c.widths[level], c.dtype, f'{place}_stride', stride)(x)
+    return self._blocks(place, level, x, emb, text, mask)
+
+  def _up(self, level, x, emb, text, mask):
+    """UBlock (Fig. A.29): upsampling last, to the width of the level above."""
+    c = self.config
+    place, width = f'up_{c.grids[level]}', c.widths[max(level - 1, 0)]
+    x = self._blocks(place, level, x, emb, text, mask)
+    if c.strides[level] > 1:
+      x = layers.enlarge(x, c.strides[level])
+    if c.strides[level] > 1 or x.shape[-1] != width:
+      x = layers.conv3x3(width, c.dtype, f'{place}_upsample')(x)
+    return x
