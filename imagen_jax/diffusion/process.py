@@ -115,7 +115,7 @@ def posterior(z, x0, logsnr_t, logsnr_s):
 
 
 def squared_error(prediction, x0, eps, logsnr, kind: str) -> jax.Array:
-  """Mean over h, w, c of (prediction - target)^2 in the space of `kind`: [b]."""
+  """Mean over h, w, c of (prediction - target)^2: [b]."""
   error = prediction - target(x0, eps, logsnr, kind)
   return jnp.mean(jnp.square(error), axis=tuple(range(1, error.ndim)))
 

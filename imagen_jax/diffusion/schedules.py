@@ -96,6 +96,23 @@ def uniform_grid(steps: int) -> jax.Array:
   return jnp.asarray(np.linspace(1.0, 0.0, steps + 1), jnp.float32)
 
 
+def logsnr_grid(schedule: Schedule, steps: int, capacity=None) -> jax.Array:
+  """The levels a sampler visits, at uniform times: [capacity + 1].
+
+  The first `steps` entries are the logsnr of the network's calls; the rest is
+  inf, a clean picture, where the sampler ends. A program compiled for one
+  capacity (None: `steps`) runs any number of steps up to it.
+  """
+  capacity = steps if capacity is None else capacity
+  if steps > capacity:
+    raise ValueError(
+      f'steps={steps} exceed the compiled capacity={capacity}: take fewer '
+      'steps or a larger capacity.'
+    )
+  levels = schedule(uniform_grid(steps)[:-1])
+  return jnp.full(capacity + 1, jnp.inf).at[:steps].set(levels)
+
+
 def _real(t) -> jax.Array:
   """At least float32; float64 passes through where jax allows it."""
   return jnp.asarray(t, jnp.result_type(t, jnp.float32))

@@ -1,0 +1,171 @@
+"""Samplers: step functions and the one loop that runs them (Imagen app. A).
+
+The only contract with the network is `denoise(z [b, h, w, c], logsnr [b]) ->
+x0 [b, h, w, c]`: guidance and thresholding are wrapped around it beforehand.
+A step function takes z at one level of noise to z at the next:
+
+  step(z, x0, before, levels, noise) -> z     all [b, h, w, c]
+
+where x0 is the x-prediction at z, `before` that of the step before, and noise
+is standard normal. Keep the number of programs small: `segment` compiled once
+runs any stretch of any grid of its length.
+
+  program = compiled_segment(make_denoise, ddim_step)
+  carry = start(z)
+  for i in range(0, steps, 8):
+    carry = program(carry, i, 8, grid, keys, inputs)
+  images = carry.z
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from imagen_jax.diffusion import process
+
+
+class Levels(NamedTuple):
+  """logsnr around a step, scalars: before <= now <= next.
+
+  `before` equals `now` at the first step, which has none.
+  """
+
+  before: jax.Array
+  now: jax.Array
+  next: jax.Array
+
+
+class Carry(NamedTuple):
+  """What goes from step to step, each [b, h, w, c] float32.
+
+  After the last step z is the result. x0 is the latest x-prediction, hence
+  also a preview.
+  """
+
+  z: jax.Array
+  x0: jax.Array
+
+
+def ddpm_step(z, x0, before, levels, noise, *, gamma: float = 0.3):
+  """Ancestral step (Imagen app. A; variance of Nichol and Dhariwal 2021).
+
+  z = mean + sqrt(lower^(1 - gamma) upper^gamma) noise. gamma is not in the
+  paper; 0.3 is the guidance paper's choice at 64 px (Ho and Salimans 2022).
+  """
+  del before
+  mean, lower, upper = process.posterior(z, x0, levels.now, levels.next)
+  return mean + jnp.sqrt(lower ** (1 - gamma) * upper**gamma) * noise
+
+
+def ddim_step(z, x0, before, levels, noise):
+  """Deterministic step (Song et al. 2021 with eta = 0; Imagen app. A).
+
+  z = alpha_s x0 + sigma_s eps with eps = (z - alpha_t x0) / sigma_t from the
+  thresholded x0. sigma_s / sigma_t <= 1 is formed in logs.
+  """
+  del before, noise
+  alpha_t, _ = process.alpha_sigma(levels.now)
+  alpha_s, _ = process.alpha_sigma(levels.next)
+  return alpha_s * x0 + _sigma_ratio(levels) * (z - alpha_t * x0)
+
+
+def dpmpp_2m_step(z, x0, before, levels, noise):
+  """DPM-Solver++(2M), midpoint (Lu et al. 2022, algorithm 2).
+
+  With h the change of logsnr / 2: D = x0 + h / (2 h_before) (x0 - before),
+  z = (sigma_s / sigma_t) z + alpha_s (1 - exp(-h)) D. The first step has no
+  step before it and takes D = x0, which is DDIM.
+  """
+  del noise
+  h = levels.next - levels.now
+  h_before = levels.now - levels.before
+  second_order = h_before > 0
+  slope = h / (2 * jnp.where(second_order, h_before, 1.0))
+  d = x0 + jnp.where(second_order, slope, 0.0) * (x0 - before)
+  alpha_s, _ = process.alpha_sigma(levels.next)
+  return _sigma_ratio(levels) * z - alpha_s * jnp.expm1(-h / 2) * d
+
+
+def start(z) -> Carry:
+  """The carry before step 0, from pure noise z [b, h, w, c]."""
+  return Carry(z=z, x0=jnp.zeros_like(z))
+
+
+def draw_noise(keys, i, shape) -> jax.Array:
+  """Standard normal noise of step i, [b, *shape], from a key per picture [b].
+
+  A picture's noise depends on its own key and on i, not on its companions.
+  """
+
+  def draw(key):
+    return jax.random.normal(jax.random.fold_in(key, i), shape)
+
+  return jax.vmap(draw)(keys)
+
+
+def segment(denoise, carry: Carry, i, length, grid, step, keys) -> Carry:
+  """Runs steps i .. i + length - 1, or as far as the grid goes.
+
+  i, length and grid may all be traced. The loop counts to a traced end, so
+  its body compiles the same for every stretch: segments in a row give what
+  one run gives, bit for bit, and no step is computed in vain. (A `lax.scan` has
+  a fixed length: another program for the remainder.)
+
+  Args:
+    denoise: (z [b, h, w, c], logsnr [b]) -> x0 [b, h, w, c].
+    carry: from `start` or from the segment before.
+    i: the first step.
+    length: number of steps.
+    grid: [n + 1], rising logsnr. Step j calls the network at grid[j]. The last
+      entry, or else the first inf, is the end: a clean picture. The step to it
+      returns the x-prediction (its value there is not used).
+    step: a step function, see the module's docstring.
+    keys: one jax key per picture, [b].
+  """
+  steps = jnp.sum(jnp.isfinite(grid[:-1]))
+
+  def body(i, carry):
+    now = grid[i]
+    last = i + 1 == steps
+    levels = Levels(
+      before=grid[jnp.maximum(i - 1, 0)],
+      now=now,
+      next=jnp.where(last, now, grid[i + 1]),
+    )
+    x0 = denoise(carry.z, jnp.full(carry.z.shape[0], now))
+    noise = draw_noise(keys, i, carry.z.shape[1:])
+    z = step(carry.z, x0, carry.x0, levels, noise)
+    return Carry(z=jnp.where(last, x0, z), x0=x0)
+
+  return jax.lax.fori_loop(i, jnp.minimum(i + length, steps), body, carry)
+
+
+def sample(denoise, z, grid, step, keys) -> jax.Array:
+  """From noise z [b, h, w, c] to the last x-prediction [b, h, w, c].
+
+  `grid` is for example schedule(schedules.uniform_grid(n)); see `segment`.
+  """
+  length = grid.shape[0] - 1
+  return segment(denoise, start(z), 0, length, grid, step, keys).z
+
+
+def compiled_segment(make_denoise, step):
+  """`segment` as one program: (carry, i, length, grid, keys, inputs) -> carry.
+
+  `make_denoise(inputs) -> denoise` brings parameters and conditions in as
+  arguments: closed over, they would be compiled in as constants. The carry is
+  donated, so do not use it again. Call this once and keep the result: each
+  call makes a program of its own.
+  """
+
+  def run(carry, i, length, grid, keys, inputs):
+    return segment(make_denoise(inputs), carry, i, length, grid, step, keys)
+
+  return jax.jit(run, donate_argnums=0)
+
+
+def _sigma_ratio(levels: Levels) -> jax.Array:
+  """sigma at the next level over sigma now, at most 1."""
+  log_variance = jax.nn.log_sigmoid(-levels.next)
+  return jnp.exp(0.5 * (log_variance - jax.nn.log_sigmoid(-levels.now)))
