@@ -1,0 +1,1 @@
+"""Examples and batches; nothing here imports imagen_jax.text."""

@@ -1,0 +1,1 @@
+"""Captioned pictures composed from vector sprites, with exact ground truth."""
