@@ -92,7 +92,7 @@ TRAIN = Words(
     '{place} {what}',
     'a picture of {what} {place}',
   ),
-  turned='{relation} {second} is {first}',
+  turned='{relation} {second} {be} {first}',
 )
 
 HELD_OUT = Words(
@@ -183,7 +183,10 @@ def caption(
     what = f'{said[0]} {relation} {said[1]}'
     if turned and scene.relation in scenes.RELATIONS:
       what = words.turned.format(
-        relation=relation, first=said[0], second=said[1]
+        relation=relation,
+        second=said[1],
+        be='are' if scene.groups[0].count > 1 else 'is',
+        first=said[0],
       )
       order = '{what} {place}'
   return order.format(what=what, place=place).strip()
@@ -201,6 +204,7 @@ def vocabulary_words(vocabulary: scenes.Vocabulary) -> tuple[str, ...]:
     phrases.append(TRAIN.backdrop.format(background=''))
     phrases += TRAIN.places.get(background, (background,))
   blank = dict.fromkeys(('what', 'place', 'relation', 'first', 'second'), '')
+  blank['be'] = 'is are'
   phrases += [form.format(**blank) for form in (*TRAIN.orders, TRAIN.turned)]
   words = {word for phrase in phrases for word in phrase.split()}
   # One is said as 'a' or 'an'.
