@@ -1,0 +1,56 @@
+"""What is done to the conditions: caption dropout and noise augmentation.
+
+Section 2.4 (noise conditioning augmentation), 2.2 and 4.1 (text dropped for
+classifier-free guidance). Text is [b, l, d] with a mask [b, l]; a low-res
+picture is [b, h, w, 3] in [-1, 1].
+"""
+
+import jax
+import jax.numpy as jnp
+
+from imagen_jax.diffusion import process, schedules
+
+
+def null_text(text, mask):
+  """The unconditional text: zeros, of which one token stays visible.
+
+  The paper zeroes the embeddings (section 4.1). One visible token keeps the
+  softmax defined and makes the result independent of the padding.
+  """
+  first = jnp.arange(mask.shape[1]) == 0
+  return jnp.zeros_like(text), jnp.broadcast_to(first, mask.shape)
+
+
+def drop_text(text, mask, drop):
+  """Replaces the text of the examples where `drop` [b] is true by the null."""
+  null, null_mask = null_text(text, mask)
+  text = jnp.where(drop[:, None, None], null, text)
+  return text, jnp.where(drop[:, None], null_mask, mask)
+
+
+def augment(low_res, aug_level, noise):
+  """Corrupts the low-res picture; appendix A.32.
+
+  The paper leaves open how a level in [0, 1] maps to noise: we take the cosine
+  schedule of the base stage, so that 0 is clean and 1 is noise.
+
+  Args:
+    low_res: [b, h, w, 3] in [-1, 1].
+    aug_level: [b] in [0, 1].
+    noise: [b, h, w, 3], standard normal.
+
+  Returns:
+    The corrupted picture [b, h, w, 3] and its logsnr [b], which the network
+    is told.
+  """
+  logsnr = schedules.Cosine()(aug_level)
+  return process.add_noise(low_res, noise, logsnr), logsnr
+
+
+def upsample(low_res, resolution):
+  """Bilinear upsampling to [b, resolution, resolution, 3].
+
+  The paper does not name the filter; SR3's is bicubic, DeepFloyd IF's bilinear.
+  """
+  b, _, _, c = low_res.shape
+  return jax.image.resize(low_res, (b, resolution, resolution, c), 'bilinear')

@@ -1,0 +1,104 @@
+"""Where arrays lie: the device mesh, FSDP by shape, and batch sharding.
+
+One rule for parameters, their EMA and the optimizer's state alike: a small
+table of overrides first; else replicate what is small; else cut the largest
+dimension that divides over 'fsdp'. Models carry no sharding metadata.
+"""
+
+import dataclasses
+import math
+import re
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+BATCH_AXES = ('data', 'fsdp')  # together: over 'data' alone convolutions drift
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+  """Sizes of the mesh axes; their product is the number of devices."""
+
+  data: int = -1  # -1 = all devices that the other axes leave
+  fsdp: int = 1
+  tensor: int = 1
+  replicate_below: int = 4 << 20  # bytes; smaller leaves stay whole
+  overrides: tuple[tuple[str, tuple], ...] = ()  # (regex of path, spec)
+
+
+def make_mesh(config=MeshConfig(), devices=None):
+  """The ('data', 'fsdp', 'tensor') mesh.
+
+  Raises ValueError where the sizes do not multiply to the device count.
+  """
+  devices = jax.devices() if devices is None else devices
+  rest = config.fsdp * config.tensor
+  data = len(devices) // rest if config.data == -1 else config.data
+  if data * rest != len(devices):
+    raise ValueError(
+      f'mesh data={data} x fsdp={config.fsdp} x tensor={config.tensor} needs '
+      f'{data * rest} devices, there are {len(devices)}; change MeshConfig'
+    )
+  # Auto: the default (Explicit) rejects convolutions with sharded kernels.
+  return jax.make_mesh(
+    (data, config.fsdp, config.tensor),
+    ('data', 'fsdp', 'tensor'),
+    devices=devices,
+    axis_types=(AxisType.Auto,) * 3,
+  )
+
+
+def spec_for(path, shape, dtype, mesh, config=MeshConfig()):
+  """The PartitionSpec of one leaf, from its path and shape alone."""
+  for pattern, spec in config.overrides:
+    if re.search(pattern, path):
+      return PartitionSpec(*spec)
+  size = math.prod(shape) * np.dtype(dtype).itemsize
+  fsdp = mesh.shape['fsdp']
+  if fsdp == 1 or size < config.replicate_below:
+    return PartitionSpec()
+  divisible = [(n, -i) for i, n in enumerate(shape) if n % fsdp == 0]
+  if not divisible:
+    return PartitionSpec()
+  axis = -max(divisible)[1]
+  return PartitionSpec(*([None] * axis), 'fsdp')
+
+
+def state_shardings(shapes, mesh, config=MeshConfig()):
+  """A tree of NamedShardings for a tree of ShapeDtypeStructs."""
+
+  def sharding(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if not np.issubdtype(leaf.dtype, np.number):
+      return NamedSharding(mesh, PartitionSpec())
+    spec = spec_for(name, leaf.shape, leaf.dtype, mesh, config)
+    return NamedSharding(mesh, spec)
+
+  return jax.tree_util.tree_map_with_path(sharding, shapes)
+
+
+def replicated(mesh):
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh):
+  """First dimension over every data and fsdp device."""
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def check_batch(batch_size, mesh):
+  """Raises ValueError where the global batch does not divide."""
+  n = mesh.shape['data'] * mesh.shape['fsdp']
+  if batch_size % n:
+    raise ValueError(
+      f'batch_size {batch_size} does not divide over {n} devices (data x '
+      f'fsdp); use {max(n, batch_size // n * n)} or '
+      f'{(batch_size // n + 1) * n}'
+    )
+
+
+def put_batch(batch, mesh):
+  """A dict of host arrays [b, ...] -> global arrays sharded over devices."""
+  sharding = batch_sharding(mesh)
+  return {k: jax.device_put(v, sharding) for k, v in batch.items()}

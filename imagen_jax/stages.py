@@ -1,0 +1,191 @@
+"""A stage of the cascade and the directory that holds it.
+
+A stage is one diffusion model of the cascade (section 2.4 of the paper): a
+network, a noise schedule, what the network predicts, what it is conditioned on
+and how it is best sampled. A *stage directory* holds all of that:
+
+  stage.json         the `Stage` below, field by field
+  model.safetensors  the (EMA) weights, named by their path in the tree
+
+`sample` needs nothing else; `train` writes one beside each kept checkpoint.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+
+from imagen_jax import weights
+from imagen_jax.diffusion import schedules
+from imagen_jax.models import efficient_unet, unet
+
+FORMAT_VERSION = 1
+CONFIG_FILE = 'stage.json'
+WEIGHTS_FILE = 'model.safetensors'
+
+# The kinds a stage.json may name, spelt out so that grep finds every use.
+_MODELS = {
+  'unet': unet.UNetConfig,
+  'efficient_unet': efficient_unet.EfficientUNetConfig,
+}
+_SCHEDULES = {
+  'cosine': schedules.Cosine,
+  'linear_beta': schedules.LinearBeta,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampling:
+  """How a stage is sampled unless the user says otherwise."""
+
+  sampler: str = 'dpmpp_2m'  # 'ddpm', 'ddim' or 'dpmpp_2m'
+  steps: int = 32  # network evaluations
+  guidance: float = 5.0  # weight w of section 2.2; 1 = off
+  threshold: str = 'dynamic'  # 'dynamic', 'static' or 'none'
+  percentile: float = 99.5  # of |x0|, in percent, for dynamic thresholding
+  aug_level: float = 0.1  # noise on the low-res picture; unused by the base
+  gamma: float = 0.3  # log-variance interpolation of 'ddpm', in [0, 1]
+  batch: int = 4  # pictures per device in one compiled call, padded
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+  """One model of the cascade: everything that sampling needs but weights."""
+
+  name: str  # of the stage, e.g. 'scenes_64'
+  resolution: int  # output height and width, pixels
+  model: unet.UNetConfig | efficient_unet.EfficientUNetConfig
+  schedule: schedules.Cosine | schedules.LinearBeta
+  prediction: str = 'v'  # what the network predicts: 'v', 'eps' or 'x0'
+  low_res: int | None = None  # pixels of the conditioning picture; None = base
+  text_width: int = 4096  # features of one text token
+  max_length: int = 128  # text tokens, padded
+  sampling: Sampling = Sampling()
+
+  def __post_init__(self):
+    if self.prediction not in ('v', 'eps', 'x0'):
+      raise ValueError(
+        f"prediction must be 'v', 'eps' or 'x0', not {self.prediction!r}"
+      )
+    if self.model.text_width != self.text_width:
+      raise ValueError(
+        f'stage {self.name}: text_width {self.text_width} differs from the '
+        f"model's {self.model.text_width}; set both to the encoder's width"
+      )
+    if self.low_res is not None and self.resolution % self.low_res:
+      raise ValueError(
+        f'stage {self.name}: resolution {self.resolution} is no multiple of '
+        f'low_res {self.low_res}'
+      )
+
+
+def network(stage):
+  """The Flax module of `stage`."""
+  if isinstance(stage.model, unet.UNetConfig):
+    return unet.UNet(stage.model)
+  return efficient_unet.EfficientUNet(stage.model)
+
+
+def example_inputs(stage, batch=1, resolution=None):
+  """Zeros with the shapes of the network's inputs, to initialise it."""
+  r = stage.resolution if resolution is None else resolution
+  inputs = {
+    'z': jnp.zeros([batch, r, r, 3]),
+    'logsnr': jnp.zeros([batch]),
+    'text': jnp.zeros([batch, stage.max_length, stage.text_width]),
+    'mask': jnp.ones([batch, stage.max_length], bool),
+  }
+  if stage.low_res is not None:
+    inputs |= {
+      'low_res': jnp.zeros([batch, r, r, 3]),
+      'aug_logsnr': jnp.zeros([batch]),
+    }
+  return inputs
+
+
+def to_json(stage):
+  """`stage` as a JSON-able dict."""
+  fields = dataclasses.asdict(stage)
+  for key, kinds in (('model', _MODELS), ('schedule', _SCHEDULES)):
+    kind = next(k for k, c in kinds.items() if type(getattr(stage, key)) is c)
+    fields[key] = {'kind': kind, **fields[key]}
+  return {'format_version': FORMAT_VERSION, **fields}
+
+
+def from_json(fields, where=CONFIG_FILE):
+  """The inverse of `to_json`; raises ValueError naming what does not fit."""
+  fields = dict(fields)
+  version = fields.pop('format_version', None)
+  if version != FORMAT_VERSION:
+    raise ValueError(
+      f'{where}: format_version {version}, this release reads '
+      f'{FORMAT_VERSION}; update imagen_jax or export the stage again'
+    )
+  for key, kinds in (('model', _MODELS), ('schedule', _SCHEDULES)):
+    value = dict(fields.get(key, {}))
+    kind = value.pop('kind', None)
+    if kind not in kinds:
+      raise ValueError(f'{where}: {key} kind {kind!r}, not one of {[*kinds]}')
+    fields[key] = _build(kinds[kind], value, f'{where}: {key}')
+  fields['sampling'] = _build(
+    Sampling, fields.get('sampling', {}), f'{where}: sampling'
+  )
+  return _build(Stage, fields, where)
+
+
+def _build(cls, fields, where):
+  known = {f.name: f for f in dataclasses.fields(cls)}
+  if unknown := sorted(set(fields) - set(known)):
+    raise ValueError(
+      f'{where}: unknown field {unknown[0]!r}; fields are {sorted(known)}'
+    )
+  tuples = {k: _tuples(v) for k, v in fields.items()}
+  try:
+    return cls(**tuples)
+  except TypeError as e:
+    raise ValueError(f'{where}: {e}') from e
+
+
+def _tuples(value):
+  """JSON has lists where the configs have tuples (which hash)."""
+  if isinstance(value, list):
+    return tuple(_tuples(v) for v in value)
+  return value
+
+
+def write(directory, stage, params, dtype=np.float32, metadata=None):
+  """Writes a stage directory; each file is replaced atomically.
+
+  One work directory trains one stage, so that a crash between the two files
+  leaves a config and weights that still belong together.
+  """
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  weights.save_json(directory / CONFIG_FILE, to_json(stage))
+  weights.save(directory / WEIGHTS_FILE, params, dtype, metadata)
+
+
+def read_config(directory):
+  """The `Stage` in a stage directory, without its weights."""
+  path = pathlib.Path(directory) / CONFIG_FILE
+  try:
+    fields = json.loads(path.read_text())
+  except FileNotFoundError as e:
+    raise ValueError(
+      f'{path} is missing: {directory} is no stage directory; give the '
+      "'stage' directory inside a training work directory"
+    ) from e
+  except (json.JSONDecodeError, UnicodeDecodeError) as e:
+    raise ValueError(f'{path} is damaged ({e}); export it again') from e
+  return from_json(fields, str(path))
+
+
+def read(directory):
+  """A stage directory -> (Stage, params); names and shapes are the caller's.
+
+  Raises ValueError with a one-line remedy for a missing or damaged file.
+  """
+  stage = read_config(directory)
+  return stage, weights.load(pathlib.Path(directory) / WEIGHTS_FILE)

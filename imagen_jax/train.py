@@ -1,0 +1,289 @@
+"""Trains one stage of the cascade; sections 2.2, 2.4 and 4.1 of the paper.
+
+  python -m imagen_jax.train --gin_file=gin/scenes_64.gin --workdir=DIR
+
+The same command again resumes from the newest checkpoint, bit for bit on the
+same devices: batch k and the noise of step k depend on (seed, k) alone. The
+work directory holds
+
+  config.gin      the configuration with every default filled in
+  checkpoints/    orbax; the newest `keep`
+  stage/          the EMA weights as a stage directory, for `bind`
+  metrics.jsonl   one JSON object per report
+  samples/        pictures of fixed prompts
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imagen_jax import partitioning, stages
+from imagen_jax.data import pipeline
+from imagen_jax.text import encoders
+from imagen_jax.training import checkpoints as checkpoints_lib
+from imagen_jax.training import metrics as metrics_lib
+from imagen_jax.training import optimizers, validation
+from imagen_jax.training import state as state_lib
+from imagen_jax.training import step as step_lib
+
+SHIPPED_TEXT = pathlib.Path(__file__).parent / 'pretrained' / 'scenes' / 'text'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+  """One training job: one stage, its data and its recipe."""
+
+  stage: stages.Stage
+  data: pipeline.EmojiScenes
+  pictures: pipeline.Pictures
+  text: str | None = None  # text directory; None = the shipped tiny T5
+  optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (
+    optimizers.Adam()
+  )
+  learning_rate: optimizers.LearningRate = optimizers.LearningRate()
+  clip: float | None = 1.0  # global gradient norm; None = off
+  batch_size: int = 2048  # pictures, over all devices
+  steps: int = 2_500_000  # updates
+  seed: int = 0  # of initialisation, data and noise
+  caption_dropout: float = 0.1  # share of examples trained without text
+  ema_decay: float = 0.9999  # ramped up from 0.1
+  mesh: partitioning.MeshConfig = partitioning.MeshConfig()
+  log_every: int = 100  # steps
+  validate_every: int = 2_000  # steps
+  validation_batches: int = 8  # of batch_size pictures
+  sample_every: int = 5_000  # steps
+  checkpoint_every: int = 2_000  # steps
+  keep: int = 2  # newest checkpoints kept
+
+  def __post_init__(self):
+    p = self.pictures
+    if p.resolution != self.stage.resolution:
+      raise ValueError(
+        f'pictures.resolution {p.resolution} differs from stage.resolution '
+        f'{self.stage.resolution}; set both alike'
+      )
+    factor = self.stage.low_res and self.stage.resolution // self.stage.low_res
+    if p.low_res_factor != factor:
+      raise ValueError(
+        f'pictures.low_res_factor {p.low_res_factor} does not fit stage '
+        f'{self.stage.low_res} -> {self.stage.resolution}; use {factor}'
+      )
+
+
+def init_params(stage, key):
+  """Random parameters of the stage's network."""
+  # Parameters do not depend on the picture's size: initialise on a small one.
+  inputs = stages.example_inputs(stage, resolution=min(64, stage.resolution))
+  return stages.network(stage).init(key, **inputs)['params']
+
+
+def describe(config):
+  """What `--dry_run` prints: the stage and its parameter count."""
+  shapes = jax.eval_shape(
+    lambda key: init_params(config.stage, key), jax.random.key(0)
+  )
+  return (
+    f'{config.stage.name}: {state_lib.count(shapes):,} parameters, '
+    f'{config.steps:,} steps of {config.batch_size}'
+  )
+
+
+def with_text(batch, encoder_config, encoder_params):
+  """Adds the frozen encoder's embeddings [b, l, d] of the batch's tokens."""
+  text = encoders.embed(
+    encoder_config, encoder_params, batch['tokens'], batch['mask']
+  )
+  return {**batch, 'text': jax.lax.stop_gradient(text)}
+
+
+def make_train_step(config, optimizer, encoder_config, mesh, shardings):
+  """The jitted (state, encoder_params, batch) -> (state, metrics)."""
+  apply = stages.network(config.stage).apply
+
+  def train_step(state, encoder_params, batch):
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    batch = with_text(batch, encoder_config, encoder_params)
+    noise = step_lib.draw_noise(key, batch, config.caption_dropout)
+
+    def mean_loss(params):
+      losses = step_lib.example_losses(
+        config.stage, apply, params, batch, noise
+      )
+      return jnp.mean(losses)
+
+    loss, grads = jax.value_and_grad(mean_loss)(state.params)
+    metrics = {'loss': loss, 'grad_norm': optimizers.global_norm(grads)}
+    state = state_lib.apply_gradients(state, grads, optimizer, config.ema_decay)
+    return state, metrics
+
+  return jax.jit(
+    train_step,
+    donate_argnums=0,
+    out_shardings=(shardings, partitioning.replicated(mesh)),
+  )
+
+
+def make_validation_loss(config, encoder_config):
+  """The jitted (params, encoder_params, batch, k) -> loss on fixed noise."""
+  apply = stages.network(config.stage).apply
+
+  def loss(params, encoder_params, batch, k):
+    batch = with_text(batch, encoder_config, encoder_params)
+    noise = validation.fixed_noise(batch, k)
+    losses = step_lib.example_losses(config.stage, apply, params, batch, noise)
+    return jnp.mean(losses)
+
+  return jax.jit(loss)
+
+
+def open_batches(config, tokenizer, split):
+  """The batches of a split of the configured data."""
+  return pipeline.Batches(
+    config.data.open(split),
+    tokenizer,
+    config.pictures,
+    config.batch_size,
+    seed=config.seed,
+  )
+
+
+def check_encoder(config, encoder, directory):
+  """Raises ValueError where the stage was made for another text encoder."""
+  width, length = encoder.config.width, encoder.tokenizer.max_length
+  if (config.stage.text_width, config.stage.max_length) != (width, length):
+    raise ValueError(
+      f'stage {config.stage.name} expects text of width '
+      f'{config.stage.text_width} and length {config.stage.max_length}, '
+      f'{directory} gives {width} and {length}; change the stage or the text'
+    )
+
+
+def identity(config):
+  """What must not change between a checkpoint and the run resuming from it."""
+  return {
+    'stage': stages.to_json(config.stage),
+    'data': dataclasses.asdict(config.data),
+    'pictures': dataclasses.asdict(config.pictures),
+    'optimizer': type(config.optimizer).__name__,
+    'batch_size': config.batch_size,
+    'seed': config.seed,
+  }
+
+
+def check_identity(config, meta, workdir):
+  """Raises ValueError naming the first setting that differs."""
+  for name, value in json.loads(json.dumps(identity(config))).items():
+    if meta.get(name) != value:
+      raise ValueError(
+        f'{workdir} belongs to another run: {name} is {meta.get(name)} there '
+        f'and {value} here; give another --workdir'
+      )
+
+
+def require_finite(metrics, step):
+  """Raises ValueError where the loss is not a number any more."""
+  loss = float(metrics['loss'])
+  if not np.isfinite(loss):
+    raise ValueError(
+      f'loss is {loss} at step {step}; nothing of it was saved: lower the '
+      'learning rate or the clip and run again from the last checkpoint'
+    )
+  return loss
+
+
+def is_due(step, every, last):
+  """True every `every` steps and at the last one."""
+  return step % every == 0 or step == last
+
+
+def train(config, workdir):
+  """Runs the job to `config.steps`, resuming if it can; returns the state."""
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  mesh = partitioning.make_mesh(config.mesh)
+  partitioning.check_batch(config.batch_size, mesh)
+  text_directory = config.text or SHIPPED_TEXT
+  encoder = encoders.load(text_directory)
+  check_encoder(config, encoder, text_directory)
+  encoder_params = jax.device_put(encoder.params, partitioning.replicated(mesh))
+
+  optimizer = optimizers.make(
+    config.optimizer, config.learning_rate, config.clip
+  )
+  state, shardings = state_lib.create(
+    lambda key: init_params(config.stage, key),
+    optimizer,
+    mesh,
+    config.mesh,
+    jax.random.key(config.seed),
+  )
+  train_step = make_train_step(
+    config, optimizer, encoder.config, mesh, shardings
+  )
+  validation_loss = make_validation_loss(config, encoder.config)
+  batches = open_batches(config, encoder.tokenizer, 'train')
+  held_out = open_batches(config, encoder.tokenizer, 'validation')
+
+  with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
+    start = 0
+    if checkpoints.latest() is not None:
+      state, data, meta = checkpoints.restore(state)
+      check_identity(config, meta, workdir)
+      start = data['next_batch']
+      print(f'resuming from step {start}', file=sys.stderr)
+    metrics_log = metrics_lib.Metrics(workdir, start)
+    progress = metrics_lib.Progress(start, config.steps, config.batch_size)
+    stream = batches.prefetch(start)
+    validation_set = None
+
+    for step in range(start + 1, config.steps + 1):
+      _, batch = next(stream)
+      batch = partitioning.put_batch(batch, mesh)
+      state, metrics = train_step(state, encoder_params, batch)
+
+      if is_due(step, config.log_every, config.steps):
+        loss = require_finite(metrics, step)
+        rate = progress.report(step, loss=loss)
+        metrics_log.write(step, images_per_second=rate, **metrics)
+      if is_due(step, config.validate_every, config.steps):
+        if validation_set is None:
+          validation_set = [
+            partitioning.put_batch(held_out.batch(k), mesh)
+            for k in range(config.validation_batches)
+          ]
+        loss = validation.mean_loss(
+          lambda *args: validation_loss(args[0], encoder_params, *args[1:]),
+          state.ema,
+          validation_set,
+        )
+        metrics_log.write(step, validation_loss=loss)
+        progress.note(f'step {step}  validation loss {loss:.5f}')
+      if is_due(step, config.checkpoint_every, config.steps):
+        require_finite(metrics, step)
+        checkpoints.save(
+          step, state, data={'next_batch': step}, meta=identity(config)
+        )
+        stages.write(
+          workdir / 'stage',
+          config.stage,
+          jax.device_get(state.ema),
+          metadata={'step': str(step)},
+        )
+        progress.restart_clock()
+    stream.close()
+    metrics_log.close()
+  return state
+
+
+if __name__ == '__main__':
+  # Import by name: run as a module this file is loaded as __main__, and gin
+  # must bind the classes of imagen_jax.train.
+  from imagen_jax import cli
+  from imagen_jax import train as module
+
+  cli.run(module.train, module.TrainConfig, module.describe)

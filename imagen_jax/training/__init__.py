@@ -1,0 +1,1 @@
+"""Training: optimizers, EMA, the train state, checkpoints and metrics."""

@@ -1,0 +1,108 @@
+"""Training checkpoints: orbax items `params`, `ema`, `opt`, `data`, `meta`.
+
+Written to a temporary name and renamed, so that a crash at any moment leaves
+the checkpoint before it whole; the same command again resumes from the newest.
+"""
+
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+
+from imagen_jax.training import state as state_lib
+
+
+class Checkpoints:
+  """The checkpoints of one work directory.
+
+  Usage:
+    with Checkpoints(workdir, keep=2) as checkpoints:
+      state = checkpoints.restore(state) if checkpoints.latest() ...
+      checkpoints.save(step, state, data={'next': step}, meta={...})
+  """
+
+  def __init__(self, workdir, keep=2):
+    self.directory = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._manager = ocp.CheckpointManager(
+      self.directory,
+      item_names=('params', 'ema', 'opt', 'data', 'meta'),
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep, cleanup_tmp_directories=True
+      ),
+    )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, kind, error, trace):
+    self._manager.close()
+
+  def latest(self):
+    """Step of the newest whole checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step, state, data, meta):
+    """Saves and waits until the files are whole on disk.
+
+    Raises ValueError naming the directory where they cannot be written; the
+    checkpoint before stays good.
+    """
+    items = ocp.args.Composite(
+      params=ocp.args.StandardSave(state.params),
+      ema=ocp.args.StandardSave(state.ema),
+      opt=ocp.args.StandardSave(state.opt),
+      data=ocp.args.JsonSave(data),
+      meta=ocp.args.JsonSave(meta),
+    )
+    try:
+      self._manager.save(step, args=items, force=True)
+      self._manager.wait_until_finished()
+    except (OSError, ValueError, RuntimeError) as e:
+      reason = str(e).strip().splitlines()[0][:200]
+      raise ValueError(
+        f'checkpoint of step {step} could not be written to '
+        f'{self.directory}: {reason}; free space there and run the same '
+        'command again: it goes on from the checkpoint before'
+      ) from e
+
+  def restore(self, state, step=None):
+    """The newest (or the given) checkpoint with the shardings of `state`.
+
+    Returns (state, data, meta). Raises ValueError where its tree or shapes are
+    not those of `state`.
+    """
+    step = self.latest() if step is None else step
+
+    def like(tree):
+      return ocp.args.StandardRestore(jax.tree.map(_abstract, tree))
+
+    try:
+      items = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+          params=like(state.params),
+          ema=like(state.ema),
+          opt=like(state.opt),
+          data=ocp.args.JsonRestore(),
+          meta=ocp.args.JsonRestore(),
+        ),
+      )
+    except (ValueError, KeyError, TypeError) as e:
+      reason = str(e).strip().splitlines()[0][:200]
+      raise ValueError(
+        f'checkpoint {self.directory}/{step} does not fit this '
+        f'configuration: {reason}; give another --workdir or the old config'
+      ) from e
+    restored = state_lib.TrainState(
+      step=jax.device_put(
+        jax.numpy.asarray(step, jax.numpy.int32), state.step.sharding
+      ),
+      params=items['params'],
+      ema=items['ema'],
+      opt=items['opt'],
+    )
+    return restored, items['data'], items['meta']
+
+
+def _abstract(x):
+  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)

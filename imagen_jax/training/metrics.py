@@ -1,0 +1,101 @@
+"""Metrics: JSON lines always, TensorBoard where clu and TensorFlow are there,
+and a progress line for the person at the terminal."""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+
+class Metrics:
+  """Writes scalars of one run to `<workdir>/metrics.jsonl`."""
+
+  def __init__(self, workdir, start_step):
+    self._path = pathlib.Path(workdir) / 'metrics.jsonl'
+    _drop_from(self._path, start_step)
+    self._file = open(self._path, 'a')
+    self._writer = _tensorboard(workdir)
+
+  def write(self, step, **scalars):
+    """One line: the step, the wall time and the scalars (floats)."""
+    scalars = {k: float(v) for k, v in scalars.items()}
+    row = {'step': int(step), 'time': round(time.time(), 1), **scalars}
+    self._file.write(json.dumps(row) + '\n')
+    self._file.flush()
+    if self._writer is not None:
+      self._writer.write_scalars(int(step), scalars)
+
+  def close(self):
+    self._file.close()
+    if self._writer is not None:
+      self._writer.flush()
+
+
+def _drop_from(path, step):
+  """Removes the rows that a resumed run is about to write again."""
+  if not path.exists():
+    return
+  rows = []
+  for line in path.read_text().splitlines():
+    try:
+      row = json.loads(line)
+    except json.JSONDecodeError:
+      continue  # a line cut short by a crash
+    if row['step'] <= step:
+      rows.append(line + '\n')
+  fresh = path.with_suffix('.tmp')
+  fresh.write_text(''.join(rows))
+  os.replace(fresh, path)
+
+
+def _tensorboard(workdir):
+  """clu's TensorBoard writer, or None where TensorFlow is not installed."""
+  try:
+    from clu import metric_writers
+  except ImportError:
+    return None
+  return metric_writers.SummaryWriter(str(workdir))
+
+
+class Progress:
+  """Images per second and time left, on one line of standard error."""
+
+  def __init__(self, start_step, total_steps, batch_size):
+    self._total = total_steps
+    self._batch = batch_size
+    self._step = start_step
+    self._mark = time.monotonic()
+
+  def report(self, step, **scalars):
+    """Prints the line and returns images/s since the last report."""
+    now = time.monotonic()
+    per_step = (now - self._mark) / max(1, step - self._step)
+    self._step, self._mark = step, now
+    rate = self._batch / max(per_step, 1e-9)
+    left = per_step * (self._total - step)
+    values = '  '.join(f'{k} {v:.4g}' for k, v in scalars.items())
+    line = (
+      f'step {step}/{self._total}  {values}  {rate:.1f} images/s  '
+      f'{_duration(left)} left'
+    )
+    end = '\n' if not sys.stderr.isatty() else ''
+    start = '' if not sys.stderr.isatty() else '\r\x1b[K'
+    print(f'{start}{line}', end=end, file=sys.stderr, flush=True)
+    return rate
+
+  def note(self, text):
+    """A line of its own; what it took does not count as training time."""
+    start = '\r\x1b[K' if sys.stderr.isatty() else ''
+    print(f'{start}{text}', file=sys.stderr, flush=True)
+    self.restart_clock()
+
+  def restart_clock(self):
+    """Leaves out what happened between two reports (samples, saving)."""
+    self._mark = time.monotonic()
+
+
+def _duration(seconds):
+  minutes, seconds = divmod(int(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}:{minutes:02d}:{seconds:02d}'

@@ -1,0 +1,31 @@
+"""Validation loss on a fixed grid of t and noise, comparable across runs."""
+
+import jax
+import jax.numpy as jnp
+
+from imagen_jax.training import step as step_lib
+
+
+def fixed_noise(batch, k):
+  """The noise of validation batch k: t on a grid, nothing dropped.
+
+  t runs over the midpoints of b equal strata, shuffled once by a fixed key, so
+  that a batch of any size covers all noise levels.
+  """
+  key = jax.random.fold_in(jax.random.key(20220523), k)
+  noise = step_lib.draw_noise(key, batch, caption_dropout=0.0)
+  b = batch['image'].shape[0]
+  t = (jnp.arange(b) + 0.5) / b
+  return step_lib.Noise(
+    t=jax.random.permutation(key, t),
+    eps=noise.eps,
+    drop=noise.drop,
+    aug_level=jax.random.permutation(jax.random.fold_in(key, 1), t),
+    aug_eps=noise.aug_eps,
+  )
+
+
+def mean_loss(loss_of_batch, params, batches):
+  """Mean of `loss_of_batch(params, batch, k)` over a list of batches."""
+  losses = [loss_of_batch(params, b, k) for k, b in enumerate(batches)]
+  return float(sum(losses)) / len(losses)

@@ -1,0 +1,89 @@
+"""Weights and small configs on disk: safetensors and JSON, replaced whole.
+
+No pickle anywhere. A tree of arrays is stored under the path of each leaf,
+joined with '.'; a file is written beside its place and renamed into it, so
+that a reader sees the old one or the new one.
+"""
+
+import json
+import os
+import pathlib
+import uuid
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+
+def flatten(tree, prefix=''):
+  """Nested dict -> {'a.b.c': leaf}, the names used in the files."""
+  flat = {}
+  for name, value in tree.items():
+    path = f'{prefix}.{name}' if prefix else name
+    if isinstance(value, dict):
+      flat |= flatten(value, path)
+    else:
+      flat[path] = value
+  return flat
+
+
+def unflatten(flat):
+  """The inverse of `flatten`."""
+  tree = {}
+  for path, value in flat.items():
+    *parents, leaf = path.split('.')
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[leaf] = value
+  return tree
+
+
+def save(path, tree, dtype=np.float32, metadata=None):
+  """Writes a tree of arrays as safetensors, cast to `dtype`, atomically."""
+  flat = {
+    k: np.ascontiguousarray(np.asarray(v).astype(dtype))
+    for k, v in flatten(tree).items()
+  }
+  fresh = _beside(path)
+  try:
+    safetensors.numpy.save_file(flat, str(fresh), metadata=metadata)
+    _sync_and_rename(fresh, path)
+  finally:
+    fresh.unlink(missing_ok=True)
+
+
+def save_json(path, fields):
+  """Writes a JSON file atomically."""
+  fresh = _beside(path)
+  try:
+    fresh.write_text(json.dumps(fields, indent=2) + '\n')
+    _sync_and_rename(fresh, path)
+  finally:
+    fresh.unlink(missing_ok=True)
+
+
+def _beside(path):
+  path = pathlib.Path(path)
+  return path.with_name(f'.{path.name}.{uuid.uuid4().hex[:8]}')
+
+
+def _sync_and_rename(fresh, path):
+  """A crash leaves the old file or the new one, never half of either."""
+  with open(fresh, 'rb') as f:
+    os.fsync(f.fileno())
+  os.replace(fresh, path)
+
+
+def load(path):
+  """Reads safetensors into a tree of float32 arrays.
+
+  Raises ValueError with the remedy where the file is missing or damaged.
+  """
+  try:
+    flat = safetensors.numpy.load_file(str(path))
+  except FileNotFoundError as e:
+    raise ValueError(f'{path} is missing; copy the directory again') from e
+  except (safetensors.SafetensorError, OSError) as e:
+    raise ValueError(f'{path} is damaged ({e}); copy or export it again') from e
+  return unflatten({k: v.astype(np.float32) for k, v in flat.items()})
