@@ -60,7 +60,7 @@ setuptools.setup(
   long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0 AND MIT',  # MIT: the sprites of the embedded data set
-  license_files=['LICENSE', 'imagen_jax/data/emoji_scenes/**/LICENSE*'],
+  license_files=['LICENSE', 'imagen_jax/data/emoji_scenes/*LICENSE*'],
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['imagen_jax', 'imagen_jax.*']),
   package_data={
@@ -68,7 +68,7 @@ setuptools.setup(
       '**/*.json',
       '**/*.json.gz',
       '**/*.txt',
-      '**/LICENSE*',
+      '**/*LICENSE*',
       '**/*.md',
       '**/*.png',
       '**/*.safetensors',

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Runs the tests, on CPU:
+#
+#   bash launch/test.sh
+#
+# Arguments go to pytest (-k NAME, -m slow, a path). Uses the active virtual
+# environment, or makes .venv-test in this clone; installs the core and the
+# extra `dev` there once.
+set -euo pipefail
+# shellcheck source=launch/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+use_environment .venv-test
+install_once '[dev]' \
+  'Installing the core and the test tools: downloads about 220 MB, once.'
+
+# Programs compiled by one run of the tests are there for the next.
+export IMAGEN_JAX_CACHE=${IMAGEN_JAX_CACHE:-$ROOT/.pytest_cache/xla}
+cd "$ROOT"
+exec "$PYTHON" -m pytest "$@"
