@@ -37,6 +37,7 @@ def _split_rows(edges, top, bottom):
 
   Args:
     edges: [n, 4] float64 x0, y0, x1, y1 in pixels, quantized.
+    top, bottom: [n] int.
   Returns:
     (index of the edge, row, xa, ya, xb, yb, sign), ya < yb, each [m].
   """
@@ -58,55 +59,75 @@ def _split_rows(edges, top, bottom):
   return index, row, xa, ya, xb, yb, sign
 
 
-def winding(edges, owner, shapes, window):
-  """Winding numbers averaged over pixels.
+def _split_columns(pieces, left, right):
+  """Cuts pieces that lie within one row at integer x within [left, right].
+
+  What lies left of `left` becomes one piece of the column left - 1.
 
   Args:
-    edges: [n, 4] float64 x0, y0, x1, y1 in pixels, quantized.
-    owner: [n] int, which of the shapes an edge belongs to.
-    shapes: their number s.
-    window: (top, left, height, width) in pixels.
+    pieces: (xa, ya, xb, yb, sign), each [n], ya < yb.
+    left, right: [n] int.
   Returns:
-    [s, height, width] float64.
+    (index of the piece, column, rise, share): the signed height of each part
+    and the share of its column's width that lies left of it, each [m].
   """
-  top, left, height, width = window
-  x0, y0, x1, y1 = edges.T
-  seen = np.minimum(x0, x1) < left + width
-  seen &= (np.minimum(y0, y1) < top + height) & (np.maximum(y0, y1) > top)
-  seen &= y0 != y1
-  edges, owner = edges[seen], owner[seen]
-  index, row, xa, ya, xb, yb, sign = _split_rows(edges, top, top + height)
-  line = owner[index] * height + row - top
-  # Each piece, now within one row, is cut at integer x. What lies left of the
-  # window falls into one extra column, which counts in full for the first.
-  right = xa <= xb
-  low_x, low_y = np.where(right, xa, xb), np.where(right, ya, yb)
-  high_x, high_y = np.where(right, xb, xa), np.where(right, yb, ya)
+  xa, ya, xb, yb, sign = pieces
+  ahead = xa <= xb
+  low_x, low_y = np.where(ahead, xa, xb), np.where(ahead, ya, yb)
+  high_x, high_y = np.where(ahead, xb, xa), np.where(ahead, yb, ya)
   slope = (high_y - low_y) / np.maximum(high_x - low_x, 1 / _UNIT)
-  first = np.clip(np.floor(low_x), left - 1, left + width)
-  last = np.clip(np.ceil(high_x), first + 1, left + width)
-  index, column = _spread(first.astype(np.int64), last.astype(np.int64))
-  low_x, low_y, high_x, high_y, slope, sign, line = (
-    v[index] for v in (low_x, low_y, high_x, high_y, slope, sign, line)
+  first = np.clip(np.floor(low_x).astype(np.int64), left - 1, right)
+  last = np.minimum(np.maximum(np.ceil(high_x), first + 1), right)
+  index, column = _spread(first, last.astype(np.int64))
+  low_x, low_y, high_x, high_y, slope, sign, left = (
+    v[index] for v in (low_x, low_y, high_x, high_y, slope, sign, left)
   )
   outside = column < left
   xa = np.where(outside, low_x, np.maximum(low_x, column))
   xb = np.minimum(high_x, column + 1)
   ya = np.where(xa == low_x, low_y, quantize(low_y + (xa - low_x) * slope))
   yb = np.where(xb == high_x, high_y, quantize(low_y + (xb - low_x) * slope))
-  rise = np.abs(yb - ya) * sign
   share = np.where(outside, 1.0, (xa + xb) / 2 - column)
-  cell = line * (width + 1) + column - left
-  size = shapes * height * (width + 1)
-  # A piece in the extra column has share 1: all of it goes to column 0.
-  # np.bincount refuses the index -1 that such a piece has in line 0.
+  return index, column, np.abs(yb - ya) * sign, share
+
+
+def winding(edges, owner, windows):
+  """Winding numbers averaged over pixels, each shape in a window of its own.
+
+  Args:
+    edges: [n, 4] float64 x0, y0, x1, y1 in pixels, quantized.
+    owner: [n] int, which of the shapes an edge belongs to.
+    windows: [shapes, 4] int top, left, height, width in pixels; what a shape
+      has right of, above or below its window is not looked at.
+  Returns:
+    A list of [height, width] float64, one for each shape.
+  """
+  top, left, height, width = windows.T
+  ends = np.cumsum(height * (width + 1))
+  starts = ends - height * (width + 1)
+  x0, y0, x1, y1 = edges.T
+  seen = (np.minimum(x0, x1) < (left + width)[owner]) & (y0 != y1)
+  seen &= np.minimum(y0, y1) < (top + height)[owner]
+  seen &= np.maximum(y0, y1) > top[owner]
+  edges, owner = edges[seen], owner[seen]
+  index, row, *pieces = _split_rows(edges, top[owner], (top + height)[owner])
+  owner = owner[index]
+  line = starts[owner] + (row - top[owner]) * (width[owner] + 1)
+  index, column, rise, share = _split_columns(
+    pieces, left[owner], (left + width)[owner]
+  )
+  cell = line[index] + column - left[owner[index]]
+  # A part of column left - 1 has share 1: all of it goes to column `left`, and
+  # its own cell, which may be -1, receives nothing.
   sums = np.bincount(
     np.concatenate([np.maximum(cell, 0), cell + 1]),
     np.concatenate([rise * (1 - share), rise * share]),
-    minlength=size,
+    minlength=ends[-1],
   )
-  sums = sums.reshape(shapes, height, width + 1)[..., :width]
-  return np.cumsum(sums, axis=-1)
+  return [
+    np.cumsum(sums[a:b].reshape(h, w + 1)[:, :w], axis=1)
+    for a, b, h, w in zip(starts, ends, height, width, strict=True)
+  ]
 
 
 def fill(number, rule):

@@ -11,8 +11,7 @@ import functools
 
 import numpy as np
 
-from imagen_jax.data.emoji_scenes import coverage
-from imagen_jax.data.emoji_scenes import sprites
+from imagen_jax.data.emoji_scenes import coverage, sprites
 
 GRID = 64  # cells of the picture that boxes are placed on
 _CACHED = 48  # pixels; larger sprites are drawn when needed
@@ -91,24 +90,42 @@ def _edges(noun):
   """Edges of a sprite on its grid.
 
   Returns:
-    (edges [n, 4] int x0, y0, x1, y1; owner [n] int, the path of each).
+    (edges [n, 4] int x0, y0, x1, y1; owner [n] int, the path of each; bounds
+    [paths, 4] int x0, y0, x1, y1).
   """
-  edges, owner = [], []
+  edges, owner, bounds = [], [], []
   for i, (_, _, _, polygons) in enumerate(sprites.load()['sprites'][noun]):
     for polygon in polygons:
       points = np.reshape(np.array(polygon), (-1, 2))
       edges.append(np.concatenate([points, np.roll(points, -1, axis=0)], 1))
       owner += [i] * len(points)
-  return np.concatenate(edges), np.array(owner)
+    points = np.concatenate([np.reshape(p, (-1, 2)) for p in polygons])
+    bounds.append([*points.min(axis=0), *points.max(axis=0)])
+  return np.concatenate(edges), np.array(owner), np.array(bounds)
 
 
 @functools.cache
 def _fills(noun, colour):
-  """(rgb1 [paths, 4] float32 with a last one, opacities, rules)."""
+  """(rgb1 [paths, 4, 1, 1] float32 with a last one, opacities, rules)."""
   rgb = sprites.fills(noun, colour).astype(np.float32)
   rgb1 = np.concatenate([rgb, np.ones_like(rgb[:, :1])], axis=1)
   paths = sprites.load()['sprites'][noun]
-  return rgb1, [np.float32(p[1]) for p in paths], [p[2] for p in paths]
+  return (
+    rgb1[..., None, None],
+    [np.float32(p[1]) for p in paths],
+    [p[2] for p in paths],
+  )
+
+
+def _intersect(bounds, window):
+  """[paths, 4] top, left, height, width of the paths' boxes in a window."""
+  x0, y0, x1, y1 = bounds.T
+  y0 = np.maximum(np.floor(y0).astype(np.int64), window[0])
+  x0 = np.maximum(np.floor(x0).astype(np.int64), window[1])
+  y1 = np.minimum(np.ceil(y1).astype(np.int64), window[0] + window[2])
+  x1 = np.minimum(np.ceil(x1).astype(np.int64), window[1] + window[3])
+  height, width = np.maximum(y1 - y0, 0), np.maximum(x1 - x0, 0)
+  return np.stack([y0, x0, height * (width > 0), width * (height > 0)], 1)
 
 
 def rasterise(noun, colour, pixels, window):
@@ -119,27 +136,28 @@ def rasterise(noun, colour, pixels, window):
     pixels: side of the whole sprite.
     window: (top, left, height, width) in pixels of the sprite, inside it.
   Returns:
-    [height, width, 4] float32 in [0, 1], premultiplied.
+    [4, height, width] float32 in [0, 1], premultiplied; planes, since NumPy
+    mixes those four times as fast as interleaved pixels.
   """
   rgb1, opacities, rules = _fills(noun, colour)
-  edges, owner = _edges(noun)
+  edges, owner, bounds = _edges(noun)
   scale = pixels / sprites.load()['grid']
-  edges = coverage.quantize(edges * scale)
+  edges, bounds = coverage.quantize(edges * scale), bounds * scale
   top, left, height, width = window
-  out = np.zeros((height, width, 4), np.float32)
+  out = np.zeros((4, height, width), np.float32)
   rows = max(1, _STRIP // width)
-  for start in range(0, height, rows):
-    strip = out[start : start + rows]
-    number = coverage.winding(
-      edges, owner, len(rules), (top + start, left, len(strip), width)
-    )
-    for i, rule in enumerate(rules):
-      if not number[i].any():
+  for start in range(top, top + height, rows):
+    strip = start, left, min(rows, top + height - start), width
+    parts = _intersect(bounds, strip)
+    numbers = coverage.winding(edges, owner, parts)
+    for i, (y, x, h, w) in enumerate(parts):
+      if h == 0:
         continue
-      alpha = coverage.fill(number[i], rule).astype(np.float32)[..., None]
+      alpha = coverage.fill(numbers[i], rules[i]).astype(np.float32)
       alpha *= opacities[i]
-      strip *= 1 - alpha
-      strip += alpha * rgb1[i]
+      part = out[:, y - top : y - top + h, x - left : x - left + w]
+      part *= 1 - alpha
+      part += alpha * rgb1[i]
   return out
 
 
@@ -156,8 +174,10 @@ def sprite(noun, colour, pixels):
   Small ones are cached and read-only.
   """
   if pixels <= _CACHED:
-    return _small(noun, colour, pixels)
-  return rasterise(noun, colour, pixels, (0, 0, pixels, pixels))
+    out = _small(noun, colour, pixels)
+  else:
+    out = rasterise(noun, colour, pixels, (0, 0, pixels, pixels))
+  return np.moveaxis(out, 0, -1)
 
 
 def box(item, resolution):
@@ -174,22 +194,23 @@ def box(item, resolution):
 
 
 def _paste(canvas, item, resolution, crop):
-  """Draws an item on the float32 canvas that holds the crop, in place."""
+  """Draws an item on the float32 planes that hold the crop, in place."""
   top, left, side = box(item, resolution)
   y0, x0 = max(top, crop[0]), max(left, crop[1])
   y1 = min(top + side, crop[0] + crop[2])
   x1 = min(left + side, crop[1] + crop[3])
   if y0 >= y1 or x0 >= x1:
     return
-  window = y0 - top, x0 - left, y1 - y0, x1 - x0
   if side <= _CACHED:
-    piece = sprite(item.noun, item.colour, side)
-    piece = piece[window[0] :, window[1] :][: window[2], : window[3]]
+    piece = _small(item.noun, item.colour, side)
+    piece = piece[:, y0 - top : y1 - top, x0 - left : x1 - left]
   else:
+    window = y0 - top, x0 - left, y1 - y0, x1 - x0
     piece = rasterise(item.noun, item.colour, side, window)
-  part = canvas[y0 - crop[0] : y1 - crop[0], x0 - crop[1] : x1 - crop[1]]
-  part *= 1 - piece[..., 3:]
-  part += np.float32(255) * piece[..., :3]
+  y0, y1, x0, x1 = y0 - crop[0], y1 - crop[0], x0 - crop[1], x1 - crop[1]
+  part = canvas[:, y0:y1, x0:x1]
+  part *= 1 - piece[3]
+  part += np.float32(255) * piece[:3]
 
 
 def draw(scene, resolution, crop=None):
@@ -211,7 +232,12 @@ def draw(scene, resolution, crop=None):
       '; give (top, left, height, width) inside it'
     )
   rows = background(scene.background, resolution)[top : top + height]
-  canvas = np.repeat(rows, width, axis=1)
+  canvas = np.empty((3, height, width), np.float32)
+  canvas[...] = np.moveaxis(rows, -1, 0)
   for item in scene.items:
     _paste(canvas, item, resolution, crop)
-  return np.rint(canvas).astype(np.uint8)
+  planes = np.rint(canvas, out=canvas).astype(np.uint8)
+  picture = np.empty((height, width, 3), np.uint8)
+  for channel in range(3):  # four times as fast as one transposed copy
+    picture[..., channel] = planes[channel]
+  return picture
