@@ -5,7 +5,13 @@ among them. The other lines tell synonyms, numbers, relations and natural
 colours; they are the only place where held-out wordings are met.
 """
 
-from imagen_jax.data.emoji_scenes import grammar, scenes, source, splits
+from imagen_jax.data.emoji_scenes import (
+  grammar,
+  natural,
+  scenes,
+  source,
+  splits,
+)
 
 
 def lines(seed: int, count: int, vocabulary: str = 'full') -> list[str]:
@@ -97,10 +103,10 @@ def _natural(words, draws) -> str:
       (grammar.TRAIN.sizes[size][1], *grammar.HELD_OUT.sizes[size])
     )
     return f'a {other} {noun} is a {size} {noun}'
-  natural = splits.NATURAL.get(noun)
-  if natural is None or natural not in words.colours:
+  colour = natural.NATURAL.get(noun)
+  if colour not in words.colours:
     return f'{grammar.article(noun)} is a thing to draw'
-  return f'{grammar.article(noun)} is {natural}'
+  return f'{grammar.article(noun)} is {colour}'
 
 
 _MEANINGS = (_synonym, _synonym, _relation, _number, _natural)

@@ -9,7 +9,7 @@ the picture: a natural colour is the colour it equals, and a relation holds
 whether the caption tells it or not.
 """
 
-from imagen_jax.data.emoji_scenes import scenes, sprites
+from imagen_jax.data.emoji_scenes import natural, scenes, sprites
 
 # Examples in each split; None: endless.
 SIZES = {
@@ -67,38 +67,6 @@ FULL = scenes.Vocabulary(
 )
 VOCABULARIES = {'lite': LITE, 'full': FULL}
 
-# Natural colours that the eye, and the checker, take for an explicit one.
-NATURAL = {
-  'apple': 'red',
-  'banana': 'yellow',
-  'pear': 'green',
-  'bunch of grapes': 'purple',
-  'strawberry': 'red',
-  'lemon': 'yellow',
-  'cat': 'orange',
-  'fox': 'orange',
-  'bear': 'brown',
-  'mouse': 'gray',
-  'frog': 'green',
-  'fish': 'blue',
-  'turtle': 'green',
-  'owl': 'brown',
-  'car': 'red',
-  'tractor': 'red',
-  'pine tree': 'green',
-  'tree': 'green',
-  'cactus': 'green',
-  'mushroom': 'red',
-  'umbrella': 'purple',
-  'balloon': 'red',
-  'key': 'yellow',
-  'crown': 'yellow',
-  't-shirt': 'blue',
-  'bell': 'orange',
-  'heart': 'red',
-  'star': 'yellow',
-}
-
 # One colour per object, none near to its natural ones.
 _LITE_COLOURS = {
   'fox': 'green',
@@ -128,6 +96,14 @@ _LITE_COUNTS = {
   'robot': 5,
   'mushroom': 2,
 }
+# Facts of the README's sentences: never held out.
+_README = {
+  ('fox', 'red'),
+  ('fox', 'sunset'),
+  ('key', 'pink'),
+  ('key', 2),
+  ('key', 'night sky'),
+}
 
 
 def vocabulary(name: str) -> scenes.Vocabulary:
@@ -141,14 +117,13 @@ def vocabulary(name: str) -> scenes.Vocabulary:
 
 def canonical(noun: str, colour: str | None) -> str | None:
   """Returns the colour that the eye sees: a fox is an orange fox."""
-  return colour or NATURAL.get(noun)
+  return colour or natural.NATURAL.get(noun)
 
 
 def _held_out(words: scenes.Vocabulary) -> dict[str, frozenset]:
   """Builds the held-out facts of a vocabulary.
 
-  The constants are arbitrary; they spread the facts evenly and leave in the
-  sentences of the README.
+  The constants are arbitrary; they spread the facts evenly.
   """
   nouns, colours = words.nouns, words.colours
   places = words.backgrounds[1:]  # white, the unsaid place, is never held out
@@ -158,13 +133,12 @@ def _held_out(words: scenes.Vocabulary) -> dict[str, frozenset]:
   else:
     bindings, counts = set(), set()
     for i, noun in enumerate(nouns):
-      free = [c for c in colours if c not in (NATURAL.get(noun), 'red', 'pink')]
+      spared = (natural.NATURAL.get(noun), *natural.DOUBTFUL.get(noun, ()))
+      free = [colour for colour in colours if colour not in spared]
       if noun in words.recolourable:
-        bindings |= {(noun, free[i % len(free)])}
-        bindings |= {(noun, free[(i + 3) % len(free)])}
+        bindings |= {(noun, free[(i + k) % len(free)]) for k in (0, 3)}
       if i % 2:
         counts |= {(noun, 2 + i // 2 % 4)}
-    counts -= {('key', 2)}
   relations = {
     (nouns[i], relation, nouns[j])
     for i in range(len(nouns))
@@ -174,14 +148,14 @@ def _held_out(words: scenes.Vocabulary) -> dict[str, frozenset]:
   }
   backgrounds = {
     (noun, places[(3 * i + 6) % len(places)]) for i, noun in enumerate(nouns)
-  } - {('fox', 'sunset'), ('key', 'night sky')}
+  }
   return {
-    'binding': frozenset(bindings),
-    'count': frozenset(counts),
+    'binding': frozenset(bindings - _README),
+    'count': frozenset(counts - _README),
     'relation': frozenset(
       relations | {(b, scenes.OPPOSITE[r], a) for a, r, b in relations}
     ),
-    'place': frozenset(backgrounds),
+    'place': frozenset(backgrounds - _README),
   }
 
 

@@ -1,0 +1,99 @@
+"""Natural colours that the eye takes for a named one: an apple is red.
+
+`NATURAL` is the table that everything reads; `derive` computes it from the
+drawings, and a test holds the two together. A scene that asks for a red apple
+and one that asks for an apple ask for the same picture: the splits remove
+held-out facts, and the checker compares colours, through this table.
+"""
+
+import numpy as np
+
+from imagen_jax.data.emoji_scenes import drawing, sprites
+
+NEAR = 0.178  # largest distance to the named colour
+CLEAR = 1.25  # least ratio of the distances to the second and first colour
+
+NATURAL = {
+  'apple': 'red',
+  'banana': 'yellow',
+  'strawberry': 'red',
+  'lemon': 'yellow',
+  'cat': 'orange',
+  'fox': 'orange',
+  'rabbit': 'gray',
+  'bear': 'brown',
+  'mouse': 'gray',
+  'frog': 'green',
+  'octopus': 'orange',
+  'butterfly': 'orange',
+  'snail': 'brown',
+  'owl': 'brown',
+  'car': 'red',
+  'bus': 'yellow',
+  'sailboat': 'yellow',
+  'castle': 'gray',
+  'pine tree': 'green',
+  'tree': 'green',
+  'cactus': 'green',
+  'sunflower': 'yellow',
+  'tulip': 'pink',
+  'mushroom': 'red',
+  'umbrella': 'purple',
+  'balloon': 'red',
+  'soccer ball': 'blue',
+  'key': 'yellow',
+  'teapot': 'red',
+  'doughnut': 'brown',
+  'alarm clock': 'red',
+  'bell': 'yellow',
+  'robot': 'gray',
+  'heart': 'red',
+  'star': 'yellow',
+  'fish': 'blue',
+  'bunch of grapes': 'purple',
+}
+# Too far from our blue and purple to be derived, yet nobody would call the
+# fish, a lighter blue, or the grapes, a darker purple, anything else.
+BY_EYE = {'fish': 'blue', 'bunch of grapes': 'purple'}
+# Between two colours, and near both: the scene that asks for one of them and
+# the one that asks for none are different scenes that look alike.
+DOUBTFUL = {
+  'bee': ('orange', 'yellow'),
+  'crown': ('orange', 'yellow'),
+}
+
+
+def distances(noun: str, pixels: int = 64) -> dict[str, float]:
+  """Returns how far the natural sprite is from each colour.
+
+  The mean distance in OKLab, hue and chroma counted twice, over the opaque
+  pixels that recolouring changes; `pixels` is the side of the drawing.
+  """
+  if noun not in sprites.RECOLOURABLE:
+    return {}
+  labs = {}
+  for colour in (None, *sprites.COLOURS):
+    sprite = np.asarray(drawing.sprite(noun, colour, pixels), np.float64)
+    solid = sprite[..., 3] > 0.5
+    rgb = sprite[solid][:, :3] / sprite[solid][:, 3:]
+    labs[colour] = sprites.rgb_to_oklab(np.clip(rgb, 0, 1).T).T
+  named = np.stack([labs[colour] for colour in sprites.COLOURS])
+  body = named.std(0).sum(-1) > 0.02
+  apart = (named - labs[None])[:, body] * np.array([1, 2, 2])
+  mean = np.sqrt(np.square(apart).sum(-1)).mean(-1)
+  return dict(zip(sprites.COLOURS, mean.tolist(), strict=True))
+
+
+def derive() -> tuple[dict, dict]:
+  """Returns both tables: of one near colour, and of two."""
+  table, doubtful = {}, {}
+  for noun in sprites.OBJECTS:
+    away = distances(noun)
+    ranked = sorted(away, key=away.get)
+    if not ranked or away[ranked[0]] > NEAR:
+      continue
+    if away[ranked[1]] > CLEAR * away[ranked[0]]:
+      table[noun] = ranked[0]
+    else:
+      doubtful[noun] = tuple(sorted(ranked[:2]))
+  return table | BY_EYE, doubtful
