@@ -1,0 +1,195 @@
+"""Facts about the files of this repository, whatever they compute."""
+
+import functools
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'imagen_jax'
+GIN = ROOT / 'gin'
+FOLDERS = ['imagen_jax', 'gin', 'launch', 'tests', 'benchmarks', 'docs', '.ci']
+TEXT = {'', '.py', '.gin', '.sh', '.md', '.txt', '.toml', '.json'}
+
+MODULE_LINES = 400
+LEAVES = sorted(GIN.glob('*.gin'))
+LAYERS = sorted([*GIN.glob('models/*.gin'), *GIN.glob('runs/*.gin')])
+SCRIPTS = sorted([*ROOT.glob('launch/*.sh'), ROOT / '.ci' / 'run'])
+DOCUMENTS = sorted(
+  [
+    ROOT / 'README.md',
+    *(p for f in FOLDERS for p in (ROOT / f).rglob('*.md')),
+  ]
+)
+
+# Split where needed, so that this file does not find itself.
+MACHINE_PATH = re.compile(r'(?<![\w.~-])/(root|home|work|opt|Users)/\w')
+OUTSIDE = '../' + 'shared'
+RUNS_CODE = [
+  'pickle.' + 'load',
+  'torch.' + 'load',
+  'allow_pickle=' + 'True',
+  'yaml.' + 'load(',
+]
+UNFINISHED = re.compile('TO' + 'DO|FIX' + 'ME|XX' + 'X')
+
+
+def name(path):
+  """Path below the root, the id of a parametrised test."""
+  return str(path.relative_to(ROOT))
+
+
+@functools.cache
+def texts():
+  """Name -> text of every text file of the repository."""
+  paths = {p for f in FOLDERS for p in (ROOT / f).rglob('*')}
+  return {
+    name(path): path.read_text(encoding='utf-8')
+    for path in sorted(paths | set(ROOT.glob('*')))
+    if path.is_file() and path.suffix in TEXT
+  }
+
+
+def lines_with(found):
+  """'file:line' of every line where found(line)."""
+  return [
+    f'{file}:{number}'
+    for file, text in texts().items()
+    for number, line in enumerate(text.splitlines(), start=1)
+    if found(line)
+  ]
+
+
+def header(path):
+  """The comment that a gin file opens with."""
+  lines = path.read_text(encoding='utf-8').splitlines()
+  end = next((i for i, x in enumerate(lines) if not x.startswith('#')), None)
+  return '\n'.join(lines[:end])
+
+
+def includes(path):
+  text = path.read_text(encoding='utf-8')
+  return re.findall(r"^include '([^']+)'", text, re.MULTILINE)
+
+
+def commands():
+  """(file, module, flags) of each `python -m imagen_jax.X` that is told."""
+  found = []
+  for file, text in texts().items():
+    if not file.endswith(('.md', '.gin')):
+      continue
+    joined = re.sub(r'\\\n#?\s*', ' ', text)
+    for match in re.finditer(r'python -m imagen_jax\.(\w+)([^\n`]*)', joined):
+      flags = re.findall(r'(?<!\S)(--\w+(?:\.\w+)*)', match.group(2))
+      found.append((file, match.group(1), tuple(flags)))
+  return found
+
+
+def test_no_paths_of_one_machine():
+  assert not lines_with(MACHINE_PATH.search)
+  assert not lines_with(lambda line: OUTSIDE in line)
+
+
+def test_the_pattern_for_paths():
+  assert MACHINE_PATH.search("open('/" + "home/me/x')")
+  assert not MACHINE_PATH.search('https://example.org/' + 'work/x')
+
+
+def test_nothing_that_can_run_code_is_loaded():
+  assert not lines_with(lambda line: any(x in line for x in RUNS_CODE))
+
+
+def test_nothing_unfinished():
+  assert not lines_with(UNFINISHED.search)
+
+
+def test_modules_are_short():
+  long = {
+    name(path): lines
+    for path in PACKAGE.rglob('*.py')
+    if (lines := len(path.read_text(encoding='utf-8').splitlines()))
+    > MODULE_LINES
+  }
+  assert not long, f'split these by noun: {long}'
+
+
+def test_gin_is_no_package():
+  """gin/__init__.py would hide gin-config from everyone in this folder."""
+  assert not (GIN / '__init__.py').exists()
+
+
+def test_tests_are_no_package():
+  assert not list((ROOT / 'tests').rglob('__init__.py'))
+
+
+@pytest.mark.parametrize('path', LEAVES, ids=name)
+def test_leaf_says_what_it_is(path):
+  """Command, hardware, expected result, section of the paper."""
+  text = header(path)
+  told = f'--gin_file=gin/{path.name}'
+  assert told in text, f'no command with {told}'
+  for word in ('python -m imagen_jax.', 'Hardware', 'Expected'):
+    assert word in text, f'{word} is missing'
+  assert re.search(r'[Ss]ection \d|[Aa]ppendix|Not in the paper', text)
+
+
+@pytest.mark.parametrize('path', LAYERS, ids=name)
+def test_layer_says_what_it_is(path):
+  assert len(header(path)) > 20
+
+
+def test_include_depth():
+  """A leaf includes models/ and runs/; those include nothing."""
+  for path in LEAVES:
+    for include in includes(path):
+      assert include.startswith(('models/', 'runs/')), path.name
+      assert (GIN / include).exists(), f'{path.name} includes {include}'
+  assert not [p for p in LAYERS if includes(p)]
+
+
+@pytest.mark.parametrize('path', SCRIPTS, ids=name)
+def test_script_parses(path):
+  subprocess.run(['bash', '-n', path], check=True)
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=name)
+def test_links_lead_somewhere(path):
+  text = path.read_text(encoding='utf-8')
+  links = re.findall(r'\]\(([^)#\s]+)[^)]*\)|src="([^"]+)"', text)
+  targets = [a or b for a, b in links if '://' not in a + b]
+  missing = [t for t in targets if not (path.parent / t).exists()]
+  assert not missing, f'{name(path)} links to {missing}'
+
+
+def test_gin_files_that_are_told_exist():
+  missing = {
+    (file, leaf)
+    for file, text in texts().items()
+    if file.endswith(('.md', '.gin', '.sh'))
+    for leaf in re.findall(r'\bgin/[\w/]+\.gin\b', text)
+    if not (ROOT / leaf).exists()
+  }
+  assert not missing
+
+
+def test_commands_that_are_told_exist():
+  """Modules are there, and each flag stands in the parser's source."""
+  parser = (PACKAGE / 'cli.py').read_text(encoding='utf-8')
+  for file, module, flags in commands():
+    path = PACKAGE / f'{module}.py'
+    assert path.exists(), f'{file} tells of imagen_jax.{module}'
+    source = path.read_text(encoding='utf-8')
+    known = source + (parser if 'cli.run' in source else '')
+    for flag in flags:
+      known_flag = flag.startswith('--gin.') or f"'{flag}'" in known
+      assert known_flag, f'{file}: imagen_jax.{module} has no {flag}'
+
+
+def test_artwork_carries_its_licence():
+  """The sprites are MIT: the text travels with them, in the wheel too."""
+  folder = PACKAGE / 'data' / 'emoji_scenes'
+  licence = (folder / 'sprites_LICENSE.txt').read_text(encoding='utf-8')
+  assert 'Copyright (c) Microsoft Corporation' in licence
+  assert 'emoji_scenes/*LICENSE*' in (ROOT / 'setup.py').read_text()
