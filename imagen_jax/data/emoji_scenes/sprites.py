@@ -76,8 +76,8 @@ OBJECTS = (
 # The colour that the main body fill takes.
 COLOURS = {
   'red': '#e3202c',
-  'orange': '#ff8a1a',
-  'yellow': '#ffd91f',
+  'orange': '#ff7d14',
+  'yellow': '#ffdc1e',
   'green': '#1fa83f',
   'blue': '#2463eb',
   'purple': '#8a35c9',
