@@ -192,6 +192,21 @@ def caption(
   return order.format(what=what, place=place).strip()
 
 
+class _Likeliest:
+  """Stands in for draws: the first of everything, and what is likely."""
+
+  def pick(self, values):
+    return values[0]
+
+  def chance(self, probability):
+    return probability > 0.5
+
+
+def plain(scene: scenes.Scene) -> str:
+  """Returns the plainest caption of the scene."""
+  return caption(scene, _Likeliest())
+
+
 def vocabulary_words(vocabulary: scenes.Vocabulary) -> tuple[str, ...]:
   """Returns, sorted, every word that a training caption may hold."""
   phrases = ['a an', *NUMBERS.values(), *vocabulary.colours]

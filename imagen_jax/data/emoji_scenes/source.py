@@ -9,7 +9,13 @@ the other splits have a length.
 
 import dataclasses
 
-from imagen_jax.data.emoji_scenes import drawing, grammar, scenes, splits
+from imagen_jax.data.emoji_scenes import (
+  drawing,
+  grammar,
+  prompts,
+  scenes,
+  splits,
+)
 
 # Attempts at one index. The rarest split, test_both, needs some 60 on
 # average; a failure in 10,000 means that the vocabulary holds no such scene.
@@ -40,6 +46,8 @@ class EmojiScenes:
   def scene(self, index: int) -> scenes.Scene:
     """Returns scene `index`: the first attempt that belongs to the split."""
     self._check(index)
+    if self.split == 'prompts':
+      return prompts.load(self.vocabulary)[index].scene
     words = splits.VOCABULARIES[self.vocabulary]
     stream = f'scene/{self.vocabulary}/{self.split}'
     for attempt in range(_ATTEMPTS):
@@ -74,6 +82,8 @@ class EmojiScenes:
     }
 
   def _caption(self, index, scene):
+    if self.split == 'prompts' and not self.paraphrase:
+      return prompts.load(self.vocabulary)[index].caption
     words = grammar.HELD_OUT if self.paraphrase else grammar.TRAIN
     stream = f'caption/{self.vocabulary}/{self.split}'
     return grammar.caption(scene, scenes.Draws(stream, index), words)
