@@ -1,0 +1,271 @@
+"""The cascade: text encoder and stages bound together (section 2.4).
+
+  captions -> text [n, l, d] -> 64 px -> 256 px -> 1024 px, uint8 [n, r, r, 3]
+
+    cascade = load_cascade()
+    images = cascade.sample(['a red fox at sunset'], seed=7)
+
+A picture is a function of its caption, the seed and its index within the
+prompt; what else is drawn in the same call changes nothing.
+"""
+
+import dataclasses
+import numbers
+import pathlib
+import warnings
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from imagen_jax import manifests, stage_sampler
+from imagen_jax import stages as stages_lib
+from imagen_jax.text import encoders
+
+SHIPPED = pathlib.Path(__file__).parent / 'pretrained' / 'scenes'
+MAX_STEPS = 4096  # per stage; more is surely a slip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+  """One picture: the caption and its number among the caption's pictures."""
+
+  caption: str
+  index: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Cascade:
+  """Stages from coarse to fine with their weights, and a text encoder."""
+
+  stages: tuple[stages_lib.Stage, ...]  # lowest resolution first
+  params: tuple[dict, ...]  # a tree of weights for each stage
+  encoder: encoders.TextEncoder
+  words: frozenset[str] | None = None  # claimed vocabulary; None = no claim
+  id: str = ''  # of the cascade directory
+
+  def __post_init__(self):
+    check_chain(self.stages)
+    check_text(
+      self.stages, self.encoder.config.width, self.encoder.tokenizer.max_length
+    )
+
+  def sample(
+    self,
+    captions: Sequence[str],
+    *,
+    num_images: int = 1,
+    seed: int = 0,
+    upto: int | None = None,
+    guidance: float | Sequence[float] | None = None,
+    steps: int | Sequence[int] | None = None,
+    aug_level: float | Sequence[float] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+  ) -> np.ndarray:
+    """Draws `num_images` pictures of each caption.
+
+    Args:
+      captions: what to draw.
+      num_images: pictures per caption.
+      seed: in [0, 2^32).
+      upto: resolution of the last stage to run, pixels; None = all stages.
+      guidance: weight w of section 2.2, 1 = off; like the two below one value
+        for all stages or one per stage drawn; None = the stage's own.
+      steps: network evaluations.
+      aug_level: noise on the low-res picture, in [0, 1] (section 2.4); may
+        also be one value per super-resolution stage.
+      progress: called as progress(stage name, step, steps) now and then, in
+        network steps over all batches of the stage.
+
+    Returns:
+      uint8 [captions * num_images, r, r, 3], the pictures of a caption
+      together. What is odd about a caption is a warning.
+    """
+    if isinstance(captions, str):
+      raise ValueError(f'captions is the string {captions!r}; give a list')
+    if num_images < 1:
+      raise ValueError(f'num_images is {num_images}; it must be at least 1')
+    plan = self.plan(
+      upto=upto, guidance=guidance, steps=steps, aug_level=aug_level
+    )
+    for remark in self.remarks(captions):
+      warnings.warn(remark, stacklevel=2)
+    requests = [
+      Request(caption=caption, index=index)
+      for caption in captions
+      for index in range(num_images)
+    ]
+    return self.draw(requests, plan, seed=seed, progress=progress)
+
+  def plan(self, *, upto=None, guidance=None, steps=None, aug_level=None):
+    """Settings of the stages to run: a tuple of `stages.Sampling`.
+
+    Takes what `sample` takes; raises ValueError where it makes no sense.
+    """
+    drawn = self._stages_upto(upto)
+    given = {
+      'guidance': _per_stage('guidance', guidance, drawn),
+      'steps': _per_stage('steps', steps, drawn),
+      'aug_level': _per_stage('aug_level', aug_level, drawn),
+    }
+    return tuple(
+      check_sampling(
+        dataclasses.replace(
+          stage.sampling,
+          **{k: v[i] for k, v in given.items() if v[i] is not None},
+        )
+      )
+      for i, stage in enumerate(drawn)
+    )
+
+  def draw(self, requests, plan, *, seed=0, progress=None) -> np.ndarray:
+    """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3]."""
+    if not 0 <= seed < 2**32:
+      raise ValueError(f'seed is {seed}; it must lie in [0, 2^32)')
+    captions = list(dict.fromkeys(r.caption for r in requests))
+    text, mask = self.encoder.encode(captions)
+    row_of = {caption: row for row, caption in enumerate(captions)}
+    rows = [row_of[r.caption] for r in requests]
+    pictures = None
+    for stage, params, sampling in zip(self.stages, self.params, plan):
+      pictures = stage_sampler.draw(
+        stage,
+        params,
+        text[rows],
+        mask[rows],
+        seed=seed,
+        index=[r.index for r in requests],
+        sampling=sampling,
+        low_res=pictures,
+        progress=progress and _named(progress, stage.name),
+      )
+    return pictures
+
+  def remarks(self, captions) -> list[str]:
+    """What a user should know about the captions, a line each."""
+    lines = []
+    for caption in dict.fromkeys(captions):
+      if not caption.strip():
+        lines.append(
+          "an empty prompt is drawn from the empty caption's embedding: "
+          'anything may come'
+        )
+      if cut := self.encoder.tokenizer.cut(caption).strip():
+        lines.append(
+          f'the prompt {_short(caption)} is longer than '
+          f'{self.encoder.tokenizer.max_length} tokens; cut off: {cut!r}'
+        )
+      unknown = sorted(
+        set(manifests.words_in(caption)) - (self.words or frozenset())
+      )
+      if self.words is not None and unknown:
+        lines.append(
+          f'the prompt {_short(caption)} has words outside the vocabulary '
+          f'of this cascade: {", ".join(unknown)}'
+        )
+    return lines
+
+  def _stages_upto(self, upto):
+    if upto is None:
+      return self.stages
+    resolutions = [stage.resolution for stage in self.stages]
+    if upto not in resolutions:
+      raise ValueError(
+        f'upto is {upto}, the stages of this cascade end at '
+        f'{", ".join(map(str, resolutions))}; choose one of these'
+      )
+    return self.stages[: resolutions.index(upto) + 1]
+
+
+def load_cascade(path=None) -> Cascade:
+  """Reads and verifies a cascade directory; None = the one that ships.
+
+  Raises ValueError with one line and the remedy.
+  """
+  directory = SHIPPED if path is None else pathlib.Path(path)
+  if path is None and not (directory / manifests.FILE).is_file():
+    raise ValueError(
+      f'no cascade ships with this installation ({directory} has no '
+      f'{manifests.FILE}); install the package again or name a directory'
+    )
+  manifest = manifests.read(directory)
+  manifests.verify(directory, manifest)
+  read = [stages_lib.read(directory / name) for name in manifest.stages]
+  encoder = encoders.load(directory / manifest.text)
+  return Cascade(
+    stages=tuple(stage for stage, _ in read),
+    params=tuple(jax.device_put(params) for _, params in read),
+    encoder=dataclasses.replace(encoder, params=jax.device_put(encoder.params)),
+    words=None if manifest.words is None else frozenset(manifest.words),
+    id=manifest.id,
+  )
+
+
+def check_chain(stages):
+  """Raises ValueError unless each stage starts where the last one ended."""
+  if not 1 <= len(stages) <= 3:
+    raise ValueError(f'{len(stages)} stages given, a cascade has 1 to 3')
+  before = None
+  for stage in stages:
+    if stage.low_res != before:
+      starts = 'nothing' if stage.low_res is None else f'{stage.low_res} px'
+      given = 'nothing' if before is None else f'{before} px'
+      raise ValueError(
+        f'stage {stage.name} starts from {starts}, the stages before it give '
+        f'{given}; order them from coarse to fine without gaps'
+      )
+    before = stage.resolution
+
+
+def check_text(stages, width, max_length):
+  """Raises ValueError unless every stage was made for this encoder."""
+  for stage in stages:
+    if (stage.text_width, stage.max_length) != (width, max_length):
+      raise ValueError(
+        f'stage {stage.name} was made for text of width {stage.text_width} '
+        f'and {stage.max_length} tokens, the encoder gives {width} and '
+        f'{max_length}; take the encoder it was trained with'
+      )
+
+
+def check_sampling(sampling):
+  """`sampling`, or ValueError where a setting makes no sense."""
+  steps, guidance = sampling.steps, sampling.guidance
+  if steps != int(steps) or not 1 <= steps <= MAX_STEPS:
+    raise ValueError(
+      f'steps is {steps}; it must be a whole number from 1 to {MAX_STEPS}'
+    )
+  if not np.isfinite(guidance) or guidance < 0:
+    raise ValueError(f'guidance is {guidance}; it must be 0 or more (1 = off)')
+  if not 0 <= sampling.aug_level <= 1:
+    raise ValueError(
+      f'aug_level is {sampling.aug_level}; it must lie in [0, 1]'
+    )
+  return sampling
+
+
+def _per_stage(name, value, drawn):
+  """One value, one per stage, or None -> a list with one per stage."""
+  if value is None or isinstance(value, numbers.Real):
+    return [value] * len(drawn)
+  values = list(value)
+  if len(values) == 1:
+    return values * len(drawn)
+  if name == 'aug_level' and len(values) == len(drawn) - 1:
+    return [None, *values]  # the base has no low-res picture
+  if len(values) != len(drawn):
+    sizes = ', '.join(str(stage.resolution) for stage in drawn)
+    raise ValueError(
+      f'{name} has {len(values)} values, {len(drawn)} stages are drawn '
+      f'({sizes}); give one value for all or one for each'
+    )
+  return values
+
+
+def _named(progress, name):
+  return lambda step, steps: progress(name, step, steps)
+
+
+def _short(caption):
+  """The caption in quotes, shortened to be recognised in a message."""
+  return repr(caption if len(caption) <= 40 else caption[:37] + '...')
