@@ -1,0 +1,122 @@
+"""Picture files: readable names, the recipe in the metadata, contact sheets.
+
+Not in the paper. Pictures are uint8 [h, w, 3]; Pillow only.
+"""
+
+import os
+import pathlib
+import re
+import unicodedata
+import uuid
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+import PIL.PngImagePlugin
+
+NAME_LENGTH = 60  # characters of the prompt in a file name
+SHEET_TILE = 256  # pixels, largest side of a picture on a sheet
+SHEET_PIXELS = 16_000_000  # beyond that the pictures on a sheet shrink
+_MARGIN = 8  # pixels between the pictures of a sheet
+_LINE = 20  # pixels, height of a caption
+
+
+def slug(prompt: str) -> str:
+  """The prompt as a piece of a file name: 'A red fox!' -> 'a-red-fox'."""
+  plain = unicodedata.normalize('NFKD', prompt)
+  words = re.findall(r'\w+', re.sub(r'[\u0300-\u036f]', '', plain).lower())
+  name = ''
+  for word in words:
+    if name and len(name) + 1 + len(word) > NAME_LENGTH:
+      break
+    name = f'{name}-{word}' if name else word[:NAME_LENGTH]
+  return name or 'empty'
+
+
+def slugs(prompts: Sequence[str]) -> list[str]:
+  """One name per prompt; different prompts never share one."""
+  names = {}
+  for prompt in prompts:
+    if prompt in names:
+      continue
+    name, n = slug(prompt), 2
+    while name in names.values():
+      name, n = f'{slug(prompt)}-{n}', n + 1
+    names[prompt] = name
+  return [names[prompt] for prompt in prompts]
+
+
+def write_png(path, image: np.ndarray, text: Mapping[str, str]) -> None:
+  """Writes uint8 [h, w, 3] with text metadata; whole or not at all."""
+  info = PIL.PngImagePlugin.PngInfo()
+  for key, value in text.items():
+    info.add_itxt(key, value)
+  path = pathlib.Path(path)
+  fresh = path.with_name(f'.{uuid.uuid4().hex[:8]}.png')
+  try:
+    PIL.Image.fromarray(image).save(fresh, pnginfo=info)
+    os.replace(fresh, path)
+  finally:
+    fresh.unlink(missing_ok=True)
+
+
+def read_png(path) -> tuple[np.ndarray, dict[str, str]]:
+  """A picture file -> uint8 [h, w, 3] and its text metadata."""
+  with PIL.Image.open(path) as image:
+    return np.asarray(image.convert('RGB')), dict(image.text)
+
+
+class Sheet:
+  """A contact sheet filled picture by picture: a row of tiles per prompt.
+
+  Holds the tiles alone, so that a thousand large pictures need no memory.
+  """
+
+  def __init__(self, prompts: Sequence[str], columns: int, resolution: int):
+    self.tile = min(resolution, SHEET_TILE)
+    while self.tile > 32 and self._height(len(prompts)) * (
+      self._width(columns)
+    ) > (SHEET_PIXELS):
+      self.tile //= 2
+    size = self._width(columns), self._height(len(prompts))
+    self.image = PIL.Image.new('RGB', size, 'white')
+    self._font = PIL.ImageFont.load_default(12)
+    draw = PIL.ImageDraw.Draw(self.image)
+    for row, prompt in enumerate(prompts):
+      text = self._fit(draw, prompt or '(empty prompt)', size[0] - 2 * _MARGIN)
+      draw.text(
+        (_MARGIN, self._top(row) - _LINE + 2), text, 'black', self._font
+      )
+
+  def add(self, row: int, column: int, image: np.ndarray) -> None:
+    """Puts uint8 [h, w, 3] into its place."""
+    picture = PIL.Image.fromarray(image)
+    if picture.size != (self.tile, self.tile):
+      picture = picture.resize(
+        (self.tile, self.tile), PIL.Image.Resampling.LANCZOS
+      )
+    left = _MARGIN + column * (self.tile + _MARGIN)
+    self.image.paste(picture, (left, self._top(row)))
+
+  def write(self, path) -> None:
+    write_png(path, np.asarray(self.image), {})
+
+  def _width(self, columns):
+    return _MARGIN + columns * (self.tile + _MARGIN)
+
+  def _height(self, rows):
+    return self._top(rows) - _LINE
+
+  def _top(self, row):
+    return _LINE + _MARGIN + row * (self.tile + _LINE + _MARGIN)
+
+  def _fit(self, draw, text, width):
+    """`text` on one line of at most `width` pixels, in the font's letters."""
+    text = ' '.join(text.encode('latin-1', 'replace').decode('latin-1').split())
+    if draw.textlength(text, self._font) <= width:
+      return text
+    while text and draw.textlength(text + '...', self._font) > width:
+      text = text[:-1]
+    return text + '...'
