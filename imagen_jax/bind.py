@@ -1,0 +1,304 @@
+"""Binds trained stages and a text encoder into a cascade directory.
+
+  python -m imagen_jax.bind --stages=A,B,C --text=DIR --out=DIR
+
+Each of A, B, C is a stage directory or the work directory of the training run
+that keeps one; DIR for the text is a text directory. Everything is copied,
+checked to fit together and given checksums (`manifests`); the directory then
+appears at --out whole or not at all.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+import sys
+import uuid
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from imagen_jax import cascade, manifests, stage_sampler, weights
+from imagen_jax import stages as stages_lib
+from imagen_jax.data.emoji_scenes import grammar, splits
+from imagen_jax.text import encoders
+
+TEXT = 'text'  # the text directory's name inside the cascade directory
+DTYPES = {
+  'float32': np.float32,
+  'float16': np.float16,
+  'bfloat16': ml_dtypes.bfloat16,
+}
+# Settings of `stages.Sampling` that may be given anew, and their types.
+SETTINGS = {
+  'sampler': str,
+  'steps': int,
+  'guidance': float,
+  'aug_level': float,
+  'batch': int,
+}
+
+
+class _Parser(argparse.ArgumentParser):
+  """An ArgumentParser whose errors are one line."""
+
+  def error(self, message):
+    self.exit(2, f'error: {message}; see --help\n')
+
+
+def parser():
+  """The command line."""
+  p = _Parser(
+    prog='python -m imagen_jax.bind',
+    description='Makes a cascade directory of 1 to 3 stages and a text '
+    'encoder.',
+    allow_abbrev=False,
+  )
+  add = p.add_argument
+  add(
+    '--stages',
+    required=True,
+    metavar='A[,B[,C]]',
+    help='stage directories, or training work directories that hold one, '
+    'lowest resolution first (no default)',
+  )
+  add(
+    '--text',
+    required=True,
+    metavar='DIR',
+    help='text directory: encoder and tokenizer (no default)',
+  )
+  add(
+    '--out',
+    required=True,
+    metavar='DIR',
+    help='the cascade directory to make (no default)',
+  )
+  add(
+    '--replace',
+    action='store_true',
+    help='replace a cascade directory at --out; other files in it, such as a '
+    'model card, are kept (default: an error)',
+  )
+  add(
+    '--dtype',
+    choices=DTYPES,
+    help='type of the weights on disk; 16 bits halve the files (default: as '
+    'they are)',
+  )
+  add(
+    '--vocabulary',
+    choices=splits.VOCABULARIES,
+    help='vocabulary of the embedded scenes that the stages were trained on; '
+    'sampling warns of other words (default: no claim)',
+  )
+  add(
+    '--words_file',
+    metavar='FILE',
+    help='text file with the words the stages were trained on, instead of '
+    '--vocabulary (default: no claim)',
+  )
+  for name, unit in (
+    ('sampler', 'ddpm, ddim or dpmpp_2m'),
+    ('steps', 'network evaluations of a picture'),
+    ('guidance', 'guidance weight, no unit, 1 = off'),
+    ('aug_level', 'noise on the low-res picture, from 0 to 1'),
+    ('batch', 'pictures in one compiled call'),
+  ):
+    add(
+      f'--{name}',
+      metavar='V[,V...]',
+      help=f'{unit}, when sampling does not say otherwise: one value for all '
+      "stages or one for each (default: the stages' own)",
+    )
+  return p
+
+
+def main(argv=None):
+  """Runs the command line; returns the exit code, 2 for bad input."""
+  args = parser().parse_args(argv)
+  try:
+    manifest = bind(
+      args.stages.split(','),
+      args.text,
+      args.out,
+      words=read_words(args.vocabulary, args.words_file),
+      settings={name: getattr(args, name) for name in SETTINGS},
+      dtype=args.dtype,
+      replace=args.replace,
+    )
+  except (ValueError, OSError) as e:
+    print(f'error: {e}', file=sys.stderr)
+    return 2
+  print(f'{args.out}: cascade {manifest.id} of {len(manifest.stages)} stages')
+  return 0
+
+
+def bind(stages, text, out, *, words, settings, dtype=None, replace=False):
+  """Makes the cascade directory `out`; returns its manifest.
+
+  Args:
+    stages: stage directories or training work directories, coarse to fine.
+    text: text directory.
+    out: where the cascade directory is to appear.
+    words: claimed vocabulary, or None.
+    settings: name in SETTINGS -> None or text 'V' or 'V,V,V'.
+    dtype: name in DTYPES, or None to keep the files' own.
+    replace: whether a cascade directory at `out` may be replaced.
+
+  Raises:
+    ValueError: with one line, where something does not fit.
+  """
+  out = pathlib.Path(out)
+  if out.exists() and not (replace and (out / manifests.FILE).is_file()):
+    remedy = 'give another --out' if replace else 'add --replace'
+    what = 'is no cascade directory' if replace else 'exists'
+    raise ValueError(f'--out={out} {what}; {remedy}')
+  directories = [stage_directory(directory) for directory in stages]
+  configs = with_settings(
+    [stages_lib.read_config(directory) for directory in directories], settings
+  )
+  cascade.check_chain(configs)
+  encoder = encoders.load(text)
+  cascade.check_text(
+    configs, encoder.config.width, encoder.tokenizer.max_length
+  )
+  with appearing(out) as fresh:
+    names = [f'stage_{config.resolution}' for config in configs]
+    for name, config, directory in zip(names, configs, directories):
+      _copy_stage(directory, config, fresh / name, dtype)
+    _copy_text(text, encoder, fresh / TEXT, dtype)
+    manifest = manifests.make(fresh, stages=names, text=TEXT, words=words)
+    weights.save_json(fresh / manifests.FILE, manifests.to_json(manifest))
+  return manifest
+
+
+def stage_directory(path):
+  """`path`, or the stage directory that a training run keeps in it."""
+  path = pathlib.Path(path)
+  inside = path / 'stage'
+  if not (path / stages_lib.CONFIG_FILE).exists() and inside.is_dir():
+    return inside
+  return path
+
+
+def with_settings(configs, settings):
+  """The stages with the sampling settings that were given anew."""
+  changes = [{} for _ in configs]
+  for name, text in settings.items():
+    if text is None:
+      continue
+    try:
+      values = [SETTINGS[name](part) for part in text.split(',')]
+    except ValueError as e:
+      raise ValueError(f'--{name}={text}: {e}') from e
+    if len(values) not in (1, len(configs)):
+      raise ValueError(
+        f'--{name}={text} has {len(values)} values for {len(configs)} '
+        'stages; give one for all or one for each'
+      )
+    for i, change in enumerate(changes):
+      change[name] = values[i % len(values)]
+  changed = []
+  for config, change in zip(configs, changes):
+    sampling = cascade.check_sampling(
+      dataclasses.replace(config.sampling, **change)
+    )
+    changed.append(dataclasses.replace(config, sampling=sampling))
+    stage_sampler.step_function(changed[-1])  # raises for unknown names
+    stage_sampler.threshold_function(changed[-1])
+  return changed
+
+
+def read_words(vocabulary, path):
+  """The claimed words of --vocabulary or --words_file; None = no claim."""
+  if vocabulary and path:
+    raise ValueError('give --vocabulary or --words_file, not both')
+  if path:
+    return manifests.words_in(pathlib.Path(path).read_text(encoding='utf-8'))
+  if vocabulary:
+    words = grammar.vocabulary_words(splits.vocabulary(vocabulary))
+    return manifests.words_in(' '.join(words))
+  return None
+
+
+@contextlib.contextmanager
+def appearing(out):
+  """A fresh directory that becomes `out` when the block ends well.
+
+  Files at the top of an older `out` are carried over: a model card, pictures.
+  """
+  out.parent.mkdir(parents=True, exist_ok=True)
+  mark = uuid.uuid4().hex[:8]
+  fresh = out.with_name(f'.{out.name}.{mark}')
+  old = out.with_name(f'.{out.name}.{mark}.old')
+  fresh.mkdir()
+  try:
+    yield fresh
+    if out.exists():
+      for path in out.iterdir():
+        if path.is_file() and path.name != manifests.FILE:
+          shutil.copy2(path, fresh / path.name)
+      os.rename(out, old)
+    os.rename(fresh, out)
+    shutil.rmtree(old, ignore_errors=True)
+  finally:
+    if old.exists() and not out.exists():
+      os.rename(old, out)
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def check_shapes(config, params, path):
+  """Raises ValueError where the weights are not those of the network."""
+  inputs = stages_lib.example_inputs(
+    config, resolution=min(64, config.resolution)
+  )
+  variables = jax.eval_shape(
+    stages_lib.network(config).init, jax.random.key(0), **inputs
+  )
+  shapes = {
+    name: leaf.shape
+    for name, leaf in weights.flatten(variables['params']).items()
+  }
+  found = {name: leaf.shape for name, leaf in weights.flatten(params).items()}
+  for name in sorted(shapes.keys() | found.keys()):
+    if shapes.get(name) != found.get(name):
+      raise ValueError(
+        f'{path}: {name} is {found.get(name, "missing")}, the network of '
+        f'{stages_lib.CONFIG_FILE} has {shapes.get(name, "no such weight")}; '
+        'take both files from one run'
+      )
+
+
+def _copy_stage(directory, config, destination, dtype):
+  params = weights.load(directory / stages_lib.WEIGHTS_FILE)
+  check_shapes(config, params, directory / stages_lib.WEIGHTS_FILE)
+  if dtype is not None:
+    stages_lib.write(destination, config, params, DTYPES[dtype])
+    return
+  destination.mkdir()
+  shutil.copyfile(
+    directory / stages_lib.WEIGHTS_FILE, destination / stages_lib.WEIGHTS_FILE
+  )
+  fields = stages_lib.to_json(config)
+  weights.save_json(destination / stages_lib.CONFIG_FILE, fields)
+
+
+def _copy_text(text, encoder, destination, dtype):
+  if dtype is not None:
+    encoders.save(destination, encoder, DTYPES[dtype])
+    return
+  destination.mkdir()
+  for name in (
+    encoders.CONFIG_FILE,
+    encoders.WEIGHTS_FILE,
+    encoders.TOKENIZER_FILE,
+  ):
+    shutil.copyfile(pathlib.Path(text) / name, destination / name)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
