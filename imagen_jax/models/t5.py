@@ -53,6 +53,11 @@ class T5Config:
         f'{sorted(known)}'
       )
 
+  @property
+  def width(self) -> int:
+    """Features of one text token."""
+    return self.emb_dim
+
 
 def _size(emb_dim, num_heads, mlp_dim, layers):
   return T5Config(

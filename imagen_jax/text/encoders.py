@@ -1,0 +1,190 @@
+"""Frozen text encoders, section 2.1: captions -> text [b, l, d] and mask.
+
+A *text directory* holds one:
+
+  encoder.json         kind, size (the config's fields) and token length
+  encoder.safetensors  weights by T5X's names joined with '.', maybe 16 bits
+  tokenizer.model      SentencePiece
+
+Weights become float32 in memory, whatever they are on disk.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from imagen_jax.models import t5
+from imagen_jax.text import tokenizers
+
+FORMAT_VERSION = 1
+CONFIG_FILE = 'encoder.json'
+WEIGHTS_FILE = 'encoder.safetensors'
+TOKENIZER_FILE = 'tokenizer.model'
+
+
+def embed(
+  config: t5.T5Config, params: dict, tokens: jax.Array, mask: jax.Array
+) -> jax.Array:
+  """Tokens [b, l], mask [b, l] -> text [b, l, d] float32, zero at padding.
+
+  Pure, for use inside a jitted train step; no gradient passes (the encoder is
+  frozen, section 2.1).
+  """
+  text = t5.T5Encoder(config).apply({'params': params}, tokens, mask)
+  return jax.lax.stop_gradient(jnp.where(mask[..., None], text, 0.0))
+
+
+_embed = jax.jit(embed, static_argnums=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+  """An encoder with its weights and its tokenizer."""
+
+  config: t5.T5Config
+  params: dict  # nested, float32, T5X's names
+  tokenizer: tokenizers.SentencePieceTokenizer
+
+  def encode(
+    self, captions: Sequence[str], batch: int = 8
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Captions -> (text float32 [b, l, d], mask bool [b, l]).
+
+    Runs one compiled shape of `batch` captions, the last batch padded, so
+    that a caption's embedding does not depend on its neighbours.
+    """
+    tokens, mask = self.tokenizer.encode(captions)
+    text = np.zeros((*tokens.shape, self.config.width), np.float32)
+    for start in range(0, len(tokens), batch):
+      rows = slice(start, start + batch)
+      padding = ((0, batch - len(tokens[rows])), (0, 0))
+      part = _embed(
+        self.config,
+        self.params,
+        np.pad(tokens[rows], padding),
+        np.pad(mask[rows], padding),
+      )
+      text[rows] = np.asarray(part)[: len(tokens[rows])]
+    return text, mask
+
+
+def param_shapes(config: t5.T5Config) -> dict[str, tuple[int, ...]]:
+  """Shape of every parameter by its name."""
+  tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+  variables = jax.eval_shape(
+    t5.T5Encoder(config).init, jax.random.key(0), tokens, tokens
+  )
+  return {name: x.shape for name, x in _flatten(variables['params']).items()}
+
+
+def save(directory: str, encoder: TextEncoder, dtype=np.float32) -> None:
+  """Writes a text directory; each file is replaced whole."""
+  path = pathlib.Path(directory)
+  path.mkdir(parents=True, exist_ok=True)
+  weights = {
+    name: np.ascontiguousarray(np.asarray(value).astype(dtype))
+    for name, value in sorted(_flatten(encoder.params).items())
+  }
+  fields = {
+    'format_version': FORMAT_VERSION,
+    'kind': 't5',
+    'max_length': encoder.tokenizer.max_length,
+    **dataclasses.asdict(encoder.config),
+  }
+  config = json.dumps(fields, indent=2) + '\n'
+  _replace(path / TOKENIZER_FILE, encoder.tokenizer.model_proto)
+  _replace(path / WEIGHTS_FILE, safetensors.numpy.save(weights))
+  _replace(path / CONFIG_FILE, config.encode())
+
+
+def load(directory: str) -> TextEncoder:
+  """Reads a text directory and checks that its parts fit together."""
+  path = pathlib.Path(directory)
+  config, max_length = _read_config(path / CONFIG_FILE)
+  tokenizer = tokenizers.SentencePieceTokenizer(
+    path / TOKENIZER_FILE, max_length, config.vocab_size
+  )
+  weights = _read_weights(path / WEIGHTS_FILE)
+  for name, shape in param_shapes(config).items():
+    found = weights[name].shape if name in weights else 'nothing'
+    if found != shape:
+      raise ValueError(
+        f'{path / WEIGHTS_FILE}: {name} is {found}, {CONFIG_FILE} says '
+        f'{shape}; copy both files from one encoder'
+      )
+  params = _unflatten({name: weights[name] for name in param_shapes(config)})
+  return TextEncoder(config=config, params=params, tokenizer=tokenizer)
+
+
+def _read_config(path) -> tuple[t5.T5Config, int]:
+  try:
+    fields = json.loads(path.read_text(encoding='utf-8'))
+  except FileNotFoundError as error:
+    raise ValueError(
+      f'{path} is missing: {path.parent} is no text directory'
+    ) from error
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise ValueError(f'{path} is damaged ({error}); copy it again') from error
+  version, kind = fields.pop('format_version', None), fields.pop('kind', None)
+  if (version, kind) != (FORMAT_VERSION, 't5'):
+    raise ValueError(
+      f'{path}: format {version} of kind {kind!r}, this release reads format '
+      f"{FORMAT_VERSION} of kind 't5'; update imagen_jax"
+    )
+  try:
+    max_length = fields.pop('max_length')
+    activations = tuple(fields.pop('mlp_activations'))
+    return t5.T5Config(mlp_activations=activations, **fields), max_length
+  except (KeyError, TypeError) as error:
+    raise ValueError(f'{path}: {error}; write the directory again') from error
+
+
+def _read_weights(path) -> dict[str, np.ndarray]:
+  try:
+    flat = safetensors.numpy.load_file(str(path))
+  except FileNotFoundError as error:
+    raise ValueError(f'{path} is missing; copy the directory again') from error
+  except (safetensors.SafetensorError, OSError) as error:
+    raise ValueError(f'{path} is damaged ({error}); copy it again') from error
+  return {name: value.astype(np.float32) for name, value in flat.items()}
+
+
+def _replace(path, content: bytes) -> None:
+  """A crash leaves the old file or the new one, never half of either."""
+  fresh = path.with_name(f'.{path.name}.{os.getpid()}')
+  try:
+    with open(fresh, 'wb') as file:
+      file.write(content)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(fresh, path)
+  finally:
+    fresh.unlink(missing_ok=True)
+
+
+def _flatten(tree, prefix='') -> dict:
+  flat = {}
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      flat |= _flatten(value, f'{prefix}{name}.')
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def _unflatten(flat) -> dict:
+  tree = {}
+  for path, value in flat.items():
+    *parents, leaf = path.split('.')
+    node = functools.reduce(lambda n, key: n.setdefault(key, {}), parents, tree)
+    node[leaf] = value
+  return tree
