@@ -117,13 +117,14 @@ def segment(denoise, carry: Carry, i, length, grid, step, keys) -> Carry:
     carry: from `start` or from the segment before.
     i: the first step.
     length: number of steps.
-    grid: [n + 1], rising logsnr. Step j calls the network at grid[j]. The last
-      entry, or else the first inf, is the end: a clean picture. The step to it
-      returns the x-prediction (its value there is not used).
+    grid: [n + 1], rising logsnr: step j goes from grid[j] to grid[j + 1]. It
+      may be padded with inf behind. The step to the last finite entry returns
+      the x-prediction, as if that entry were a clean picture.
     step: a step function, see the module's docstring.
     keys: one jax key per picture, [b].
   """
-  steps = jnp.sum(jnp.isfinite(grid[:-1]))
+  grid = jnp.asarray(grid)
+  steps = jnp.sum(jnp.isfinite(grid)) - 1
 
   def body(i, carry):
     now = grid[i]

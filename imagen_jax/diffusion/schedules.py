@@ -97,11 +97,10 @@ def uniform_grid(steps: int) -> jax.Array:
 
 
 def logsnr_grid(schedule: Schedule, steps: int, capacity=None) -> jax.Array:
-  """The levels a sampler visits, at uniform times: [capacity + 1].
+  """The levels a sampler goes through, at uniform times: [capacity + 1].
 
-  The first `steps` entries are the logsnr of the network's calls; the rest is
-  inf, a clean picture, where the sampler ends. A program compiled for one
-  capacity (None: `steps`) runs any number of steps up to it.
+  `steps` + 1 levels from t = 1 to 0, then inf as padding: a sampler compiled
+  for one capacity (None: `steps`) runs any number of steps up to it.
   """
   capacity = steps if capacity is None else capacity
   if steps > capacity:
@@ -109,8 +108,8 @@ def logsnr_grid(schedule: Schedule, steps: int, capacity=None) -> jax.Array:
       f'steps={steps} exceed the compiled capacity={capacity}: take fewer '
       'steps or a larger capacity.'
     )
-  levels = schedule(uniform_grid(steps)[:-1])
-  return jnp.full(capacity + 1, jnp.inf).at[:steps].set(levels)
+  padding = jnp.full(capacity - steps, jnp.inf)
+  return jnp.concatenate([schedule(uniform_grid(steps)), padding])
 
 
 def _real(t) -> jax.Array:
