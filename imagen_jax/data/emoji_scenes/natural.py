@@ -10,7 +10,7 @@ import numpy as np
 
 from imagen_jax.data.emoji_scenes import drawing, sprites
 
-NEAR = 0.178  # largest distance to the named colour
+NEAR = 0.167  # largest distance to the named colour
 CLEAR = 1.25  # least ratio of the distances to the second and first colour
 
 NATURAL = {
@@ -18,11 +18,8 @@ NATURAL = {
   'banana': 'yellow',
   'strawberry': 'red',
   'lemon': 'yellow',
-  'cat': 'orange',
   'fox': 'orange',
-  'rabbit': 'gray',
   'bear': 'brown',
-  'mouse': 'gray',
   'frog': 'green',
   'octopus': 'orange',
   'butterfly': 'orange',
@@ -34,7 +31,6 @@ NATURAL = {
   'castle': 'gray',
   'pine tree': 'green',
   'tree': 'green',
-  'cactus': 'green',
   'sunflower': 'yellow',
   'tulip': 'pink',
   'mushroom': 'red',
@@ -46,18 +42,27 @@ NATURAL = {
   'doughnut': 'brown',
   'alarm clock': 'red',
   'bell': 'yellow',
-  'robot': 'gray',
   'heart': 'red',
   'star': 'yellow',
   'fish': 'blue',
+  'cactus': 'green',
+  'turtle': 'green',
   'bunch of grapes': 'purple',
+  'mouse': 'gray',
 }
-# Too far from our blue and purple to be derived, yet nobody would call the
-# fish, a lighter blue, or the grapes, a darker purple, anything else.
-BY_EYE = {'fish': 'blue', 'bunch of grapes': 'purple'}
+# Too far from our blue, green, purple or gray to be derived, yet nobody would
+# call them anything else.
+BY_EYE = {
+  'fish': 'blue',
+  'cactus': 'green',
+  'turtle': 'green',
+  'bunch of grapes': 'purple',
+  'mouse': 'gray',
+}
 # Between two colours, and near both: the scene that asks for one of them and
 # the one that asks for none are different scenes that look alike.
 DOUBTFUL = {
+  'cat': ('orange', 'yellow'),
   'bee': ('orange', 'yellow'),
   'crown': ('orange', 'yellow'),
 }

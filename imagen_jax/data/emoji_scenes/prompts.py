@@ -12,7 +12,7 @@ import functools
 import json
 import pathlib
 
-from imagen_jax.data.emoji_scenes import grammar, scenes, splits
+from imagen_jax.data.emoji_scenes import grammar, readable, scenes, splits
 
 CATEGORIES = ('colour', 'counting', 'positional', 'conflicting', 'place')
 DIFFICULTIES = ('easy', 'hard')
@@ -62,7 +62,9 @@ def draw(vocabulary: str) -> list[Prompt]:
           caption = grammar.plain(scene)
           if not fits(scene, number) or caption in said:
             continue
-          if splits.belongs(scene, 'prompts', vocabulary):
+          if splits.belongs(scene, 'prompts', vocabulary) and (
+            readable.readable(scene, vocabulary)
+          ):
             break
         said.add(caption)
         prompts.append(

@@ -13,6 +13,7 @@ from imagen_jax.data.emoji_scenes import (
   drawing,
   grammar,
   prompts,
+  readable,
   scenes,
   splits,
 )
@@ -53,7 +54,8 @@ class EmojiScenes:
     for attempt in range(_ATTEMPTS):
       scene = scenes.generate(words, scenes.Draws(stream, index, attempt))
       if splits.belongs(scene, self.split, self.vocabulary):
-        return scene
+        if readable.readable(scene, self.vocabulary):
+          return scene
     raise RuntimeError(
       f'no scene for index {index} of {self.vocabulary}/{self.split} in '
       f'{_ATTEMPTS} attempts: the vocabulary is too small for this split'

@@ -1,0 +1,80 @@
+"""Which objects the checker can read, by colour, size and background.
+
+A white heart on white cannot be told from nothing, nor asked for. The checker
+takes too long to read every training scene, so it reads every single object
+once, offline (`derive`), and scenes with an unreadable one are drawn again.
+The table (`unreadable.json`) lists the few that fail.
+"""
+
+import functools
+import itertools
+import json
+import pathlib
+
+from imagen_jax.data.emoji_scenes import scenes, splits
+
+_FILE = pathlib.Path(__file__).with_name('unreadable.json')
+# Classes of side: (most cells of the class, cells tried).
+SIDES = {'small': (19, 17), 'middle': (29, 24), 'large': (64, 34)}
+# Classes of height, since backgrounds vary along y: (most, centre tried).
+HEIGHTS = {'top': (0.34, 0.0), 'middle': (0.66, 0.5), 'bottom': (1.0, 1.0)}
+
+
+@functools.cache
+def _table(vocabulary: str) -> frozenset:
+  rows = json.loads(_FILE.read_text())[vocabulary]
+  return frozenset(tuple(row) for row in rows)
+
+
+def key(item: scenes.Item, background: str) -> tuple:
+  """Returns the row of the table that the item would stand in."""
+  cells = round(item.side * scenes.GRID)
+  side = next(name for name, (most, _) in SIDES.items() if cells <= most)
+  height = next(name for name, (most, _) in HEIGHTS.items() if item.y <= most)
+  return item.noun, item.colour, background, side, height
+
+
+def readable(scene: scenes.Scene, vocabulary: str) -> bool:
+  """Tells whether the checker can read every object of the scene."""
+  table = _table(vocabulary)
+  return not any(key(item, scene.background) in table for item in scene.items)
+
+
+def alone(noun, colour, background, cells, y) -> scenes.Scene:
+  """Returns the scene of one object, near height y, clear of the border."""
+  top = min(max(round(y * scenes.GRID - cells / 2), 2), 62 - cells)
+  item = scenes.Item(
+    noun=noun,
+    colour=colour,
+    x=0.5,
+    y=(top + cells / 2) / scenes.GRID,
+    side=cells / scenes.GRID,
+    group=0,
+  )
+  group = scenes.Group(noun=noun, colour=colour, size=None, count=1)
+  return scenes.Scene(
+    groups=(group,), items=(item,), relation=None, background=background
+  )
+
+
+def derive(vocabulary: str, reads, nouns=None) -> list[tuple]:
+  """Lists the unreadable (noun, colour, background, side, height).
+
+  `reads(scene) -> bool` draws the scene at 64 px and asks the checker; `nouns`
+  are those to try, by default all of the vocabulary.
+  """
+  words = splits.vocabulary(vocabulary)
+  rows = []
+  for noun, background in itertools.product(
+    nouns or words.nouns, words.backgrounds
+  ):
+    colours = words.colours if noun in words.recolourable else ()
+    for colour, side, height in itertools.product(
+      (None, *colours), SIDES, HEIGHTS
+    ):
+      scene = alone(
+        noun, colour, background, SIDES[side][1], HEIGHTS[height][1]
+      )
+      if not reads(scene):
+        rows.append((noun, colour, background, side, height))
+  return rows
