@@ -12,6 +12,8 @@ import zlib
 
 import numpy as np
 
+from imagen_jax.data.emoji_scenes import layouts
+
 # Part of the key of every draw: another number is another data set.
 VERSION = 1
 
@@ -24,40 +26,7 @@ OPPOSITE = {
 }
 SIZES = ('small', 'big')
 
-GRID = 64  # squares lie on cells of the picture: whole pixels at 64, 256, 1024
-MARGIN = 0.04  # between any object and the border
-GAP = 0.03  # between two objects
-# Sides of a lone object, (least, most), by stated size.
-LONE_SIDES = {None: (0.46, 0.55), 'small': (0.30, 0.34), 'big': (0.68, 0.74)}
-# Sides of the members of a pair.
-PAIR_SIDES = {None: (0.36, 0.40), 'small': (0.26, 0.29), 'big': (0.46, 0.48)}
-# Sides of three objects that share a picture as one and two.
-TRIO_SIDES = (0.34, 0.38)
-# Layouts of a count: (least side, most side, centres).
-COUNT_LAYOUTS = {
-  2: (
-    (0.36, 0.42, ((0.26, 0.5), (0.74, 0.5))),
-    (0.36, 0.42, ((0.26, 0.28), (0.74, 0.72))),
-  ),
-  3: (
-    (0.27, 0.285, ((0.17, 0.5), (0.5, 0.5), (0.83, 0.5))),
-    (0.34, 0.39, ((0.5, 0.27), (0.26, 0.72), (0.74, 0.72))),
-  ),
-  4: ((0.3, 0.36, ((0.28, 0.28), (0.72, 0.28), (0.28, 0.72), (0.72, 0.72))),),
-  5: (
-    (
-      0.25,
-      0.27,
-      ((0.18, 0.18), (0.82, 0.18), (0.5, 0.5), (0.18, 0.82), (0.82, 0.82)),
-    ),
-    (
-      0.26,
-      0.285,
-      ((0.17, 0.33), (0.5, 0.33), (0.83, 0.33), (0.33, 0.68), (0.67, 0.68)),
-    ),
-  ),
-}
-COUNT_JITTER = 0.005
+GRID = layouts.GRID
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,12 +175,7 @@ def one(vocabulary, draws, background) -> Scene:
   group = Group(
     noun=noun, colour=colour(vocabulary, draws, noun), size=size, count=1
   )
-  side = draws.uniform(*LONE_SIDES[size])
-  room = min(0.12, 0.5 - MARGIN - side / 2)
-  centre = (
-    0.5 + draws.uniform(-room, room),
-    0.5 + draws.uniform(-room, room),
-  )
+  centre, side = layouts.lone(draws, size)
   return Scene(
     groups=(group,),
     items=_items(group, 0, (centre,), side),
@@ -229,15 +193,7 @@ def count(vocabulary, draws, background) -> Scene:
     size=None,
     count=2 + draws.below(4),
   )
-  low, high, centres = draws.pick(COUNT_LAYOUTS[group.count])
-  side = draws.uniform(low, high)
-  centres = [
-    (
-      x + draws.uniform(-COUNT_JITTER, COUNT_JITTER),
-      y + draws.uniform(-COUNT_JITTER, COUNT_JITTER),
-    )
-    for x, y in centres
-  ]
+  centres, side = layouts.tidy(draws, group.count)
   return Scene(
     groups=(group,),
     items=_items(group, 0, centres, side),
@@ -272,12 +228,10 @@ def pair(vocabulary, draws, background) -> Scene:
     for noun, size in zip(nouns, sizes, strict=True)
   )
   relation, lie = pair_relation(draws)
-  sides = [draws.uniform(*PAIR_SIDES[size]) for size in sizes]
-  along, across = _two_places(draws, sides, lie)
+  centres, sides = layouts.facing(draws, sizes, lie)
   items = ()
   for number, group in enumerate(groups):
-    centre = _centre(lie, along[number], across[number])
-    items += _items(group, number, (centre,), sides[number])
+    items += _items(group, number, (centres[number],), sides[number])
   return Scene(
     groups=groups, items=items, relation=relation, background=background
   )
@@ -297,41 +251,13 @@ def one_and_two(vocabulary, draws, background) -> Scene:
     for number, noun in enumerate(nouns)
   )
   relation, lie = pair_relation(draws)
-  side = draws.uniform(*TRIO_SIDES)
-  along, across = _two_places(draws, (side, side), lie)
-  spread = draws.uniform(side + GAP, 1 - 2 * MARGIN - side) / 2
+  centres, side = layouts.trio(draws, doubled, lie)
   items = ()
   for number, group in enumerate(groups):
-    offsets = (-spread, spread) if number == doubled else (0.0,)
-    # The two stand centred, so that both stay clear of the border.
-    base = 0.5 if number == doubled else across[number]
-    centres = [_centre(lie, along[number], base + off) for off in offsets]
-    items += _items(group, number, centres, side)
+    items += _items(group, number, centres[number], side)
   return Scene(
     groups=groups, items=items, relation=relation, background=background
   )
-
-
-def _two_places(draws, sides, lie):
-  """Draws the centres of groups 0 and 1 along and across their relation."""
-  first = 0 if lie in ('left', 'above') else 1
-  slack = 1 - 2 * MARGIN - GAP - sides[0] - sides[1]
-  before = draws.uniform(0, slack)
-  between = draws.uniform(0, slack - before)
-  along = [0.0, 0.0]
-  along[first] = MARGIN + before + sides[first] / 2
-  along[1 - first] = (
-    MARGIN + before + sides[first] + GAP + between + sides[1 - first] / 2
-  )
-  across = []
-  for side in sides:
-    room = min(0.08, 0.5 - MARGIN - side / 2)
-    across.append(0.5 + draws.uniform(-room, room))
-  return along, across
-
-
-def _centre(lie, along, across):
-  return (along, across) if lie in ('left', 'right') else (across, along)
 
 
 def _items(group, number, centres, side) -> tuple[Item, ...]:

@@ -6,6 +6,7 @@ from imagen_jax.data.emoji_scenes import (
   checker,
   drawing,
   grammar,
+  layouts,
   readable,
   scenes,
   source,
@@ -68,7 +69,7 @@ def test_the_checker_reads_what_is_drawn():
 
 
 def test_sides_of_every_layout_have_a_class():
-  for side in (0.2, scenes.LONE_SIDES['big'][1]):
+  for side in (0.2, layouts.LONE_SIDES['big'][1]):
     item = scenes.Item(
       noun='fox', colour=None, x=0.5, y=0.99, side=side, group=0
     )
