@@ -13,8 +13,7 @@ import functools
 
 import numpy as np
 
-from imagen_jax.data.emoji_scenes import drawing
-from imagen_jax.data.emoji_scenes import splits
+from imagen_jax.data.emoji_scenes import drawing, splits
 
 GRID = 28  # Pixels of the window that a thing is compared in.
 COARSE = 14  # Pixels of the window for the first pass over all templates.
@@ -22,6 +21,9 @@ MARGIN = 0.15  # Empty border of the window, in units of the box.
 SPRITE = 64  # Pixels at which templates are drawn before they are reduced.
 FINALISTS = 5  # Nouns that get to shift and stretch.
 HOPE = 2.5  # Times the best first cost that a finalist may have, and a bit.
+HOPELESS = 0.4  # Unexplained share above which a thing has no name.
+CERTAIN = 0.03  # Unexplained share below which it surely has.
+PLAIN = 0.75  # A flat shape at this share of the cost: a blob has no name.
 ROUNDS = 3  # Steps of shifting and stretching.
 FAINT = 0.004  # Added to an object's energy: sees no shape in faint traces.
 ASPECT = 0.25  # Cost of a squared log ratio of height to width.
@@ -31,8 +33,8 @@ ASPECT = 0.25  # Cost of a squared log ratio of height to width.
 class Match:
   """The best template for one thing, and what it leaves unexplained."""
 
-  noun: str
-  colour: str | None  # None: natural
+  noun: str | None  # None: nothing of the vocabulary
+  colour: str | None  # None: natural, or no noun
   box: tuple[float, float, float, float]  # left, top, right, bottom, pixels
   cost: float  # unexplained share of energy, 0 perfect, about 1 hopeless
 
@@ -155,6 +157,10 @@ def match(scene: np.ndarray, box, known: Templates) -> Match:
   )
   cost, k, box = fits[0]
   noun, colour = known.labels[k]
+  if cost > HOPELESS or (
+    cost > CERTAIN and plain_cost(scene, box) < PLAIN * cost
+  ):
+    noun, colour = None, None
   return Match(noun=noun, colour=colour, box=box, cost=cost)
 
 
@@ -178,6 +184,39 @@ def fit(scene, box, known: Templates, k: int):
     if gain < 0.01 or cost < 0.02 or turn == ROUNDS:
       return best
     box = _moved(drawn[first], seen, box)
+
+
+@functools.cache
+def _shapes() -> np.ndarray:
+  """Opacity of plain shapes that fill the box: [s, g, g, 1]."""
+  size, fine = GRID, GRID * 8
+  at = (np.arange(fine) + 0.5) / fine * (1 + 2 * MARGIN) - MARGIN
+  x, y = np.meshgrid(2 * at - 1, 2 * at - 1)
+  square = np.maximum(abs(x), abs(y)) <= 1
+  drawn = (
+    square,
+    x**2 + y**2 <= 1,
+    x**4 + y**4 <= 1,
+    abs(x) + abs(y) <= 1,
+    square & (2 * abs(x) <= 1 + y),
+    square & (2 * abs(x) <= 1 - y),
+  )
+  return (
+    np.stack(drawn)
+    .reshape(-1, size, 8, size, 8, 1)
+    .mean((2, 4))
+    .astype(np.float32)
+  )
+
+
+def plain_cost(scene, box) -> float:
+  """Cost of the best flat ellipse, rectangle or triangle in its own colour."""
+  seen, behind = np.split(cut(scene, box, GRID), 2, axis=2)
+  opacity = _shapes()
+  weight = opacity / opacity.sum((1, 2), keepdims=True)
+  colour = (weight * seen).sum((1, 2), keepdims=True)
+  drawn = opacity * colour + (1 - opacity) * behind
+  return float(costs(drawn, seen, behind).min())
 
 
 def _moved(drawn, seen, box):
