@@ -237,6 +237,8 @@ def check_sampling(sampling):
     )
   if not np.isfinite(guidance) or guidance < 0:
     raise ValueError(f'guidance is {guidance}; it must be 0 or more (1 = off)')
+  if sampling.batch < 1:
+    raise ValueError(f'batch is {sampling.batch}; it must be at least 1')
   if not 0 <= sampling.aug_level <= 1:
     raise ValueError(
       f'aug_level is {sampling.aug_level}; it must lie in [0, 1]'

@@ -101,6 +101,11 @@ def _from_json(fields, path):
 def verify(directory, manifest):
   """Raises ValueError naming the first file that is not what was bound."""
   directory = pathlib.Path(directory)
+  for name in (*manifest.stages, manifest.text):
+    if not any(path.startswith(f'{name}/') for path in manifest.checksums):
+      raise ValueError(
+        f'{directory / FILE} is altered: {name} has no checksums; copy it again'
+      )
   for name, expected in manifest.checksums.items():
     path = directory / name
     if not path.is_file():

@@ -3,6 +3,7 @@
 Not in the paper. Pictures are uint8 [h, w, 3]; Pillow only.
 """
 
+import bisect
 import os
 import pathlib
 import re
@@ -76,9 +77,7 @@ class Sheet:
 
   def __init__(self, prompts: Sequence[str], columns: int, resolution: int):
     self.tile = min(resolution, SHEET_TILE)
-    while self.tile > 32 and self._height(len(prompts)) * (
-      self._width(columns)
-    ) > (SHEET_PIXELS):
+    while self.tile > 32 and self._pixels(len(prompts), columns) > SHEET_PIXELS:
       self.tile //= 2
     size = self._width(columns), self._height(len(prompts))
     self.image = PIL.Image.new('RGB', size, 'white')
@@ -103,6 +102,9 @@ class Sheet:
   def write(self, path) -> None:
     write_png(path, np.asarray(self.image), {})
 
+  def _pixels(self, rows, columns):
+    return self._width(columns) * self._height(rows)
+
   def _width(self, columns):
     return _MARGIN + columns * (self.tile + _MARGIN)
 
@@ -114,9 +116,13 @@ class Sheet:
 
   def _fit(self, draw, text, width):
     """`text` on one line of at most `width` pixels, in the font's letters."""
-    text = ' '.join(text.encode('latin-1', 'replace').decode('latin-1').split())
+    text = text[:width].encode('latin-1', 'replace').decode('latin-1')
+    text = ' '.join(text.split())
     if draw.textlength(text, self._font) <= width:
       return text
-    while text and draw.textlength(text + '...', self._font) > width:
-      text = text[:-1]
-    return text + '...'
+    fits = bisect.bisect_right(
+      range(len(text)),
+      width,
+      key=lambda n: draw.textlength(text[:n] + '...', self._font),
+    )
+    return text[: max(fits - 1, 0)] + '...'
