@@ -1,12 +1,17 @@
 """A cascade of tiny random networks, 8 -> 16 -> 32 px, for tests."""
 
+import atexit
+import functools
 import io
+import pathlib
+import shutil
+import tempfile
 
 import jax
 import numpy as np
 import sentencepiece
 
-from imagen_jax import bind, stages
+from imagen_jax import bind, cascade, stages
 from imagen_jax.diffusion import schedules
 from imagen_jax.models import efficient_unet, t5, unet
 from imagen_jax.text import encoders, tokenizers
@@ -70,7 +75,12 @@ def random_params(stage, seed=0):
     stages.network(stage).init,
     jax.random.key(0),
     **stages.example_inputs(stage),
-  )['params']
+  )
+  return random_arrays(shapes['params'], seed)
+
+
+def random_arrays(shapes, seed=0):
+  """A tree of normal arrays; no compilation, unlike `init`."""
   rng = np.random.default_rng(seed)
   return jax.tree.map(
     lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes
@@ -103,30 +113,46 @@ def encoder(directory):
     mlp_dim=16,
     num_encoder_layers=1,
   )
-  tokens, mask = tokenizer.encode(['a'])
-  params = t5.T5Encoder(config).init(jax.random.key(1), tokens, mask)['params']
+  params = random_arrays(
+    jax.eval_shape(
+      t5.T5Encoder(config).init, jax.random.key(1), *tokenizer.encode(['a'])
+    )['params']
+  )
   return encoders.TextEncoder(config=config, params=params, tokenizer=tokenizer)
 
 
-def write_parts(directory):
-  """Stage directories s8, s16, s32 and a text directory, not yet bound."""
+@functools.cache
+def parts():
+  """A directory with stage directories s8, s16, s32 and text, not bound.
+
+  Made once for all tests: copy what you change.
+  """
+  directory = pathlib.Path(tempfile.mkdtemp(prefix='tiny_cascade_'))
+  atexit.register(shutil.rmtree, directory, ignore_errors=True)
   for number, resolution in enumerate((8, 16, 32)):
     part = stage(resolution)
     stages.write(
       directory / f's{resolution}', part, random_params(part, number)
     )
   encoders.save(directory / 'text', encoder(directory))
+  return directory
 
 
-def write(directory, resolutions=(8, 16, 32)):
-  """A whole cascade directory, `directory`/cascade; returns its path."""
-  write_parts(directory)
-  out = directory / 'cascade'
+@functools.cache
+def directory():
+  """The cascade directory of the three; made once, copy what you change."""
+  out = parts() / 'cascade'
   bind.bind(
-    [directory / f's{r}' for r in resolutions],
-    directory / 'text',
+    [parts() / f's{r}' for r in (8, 16, 32)],
+    parts() / 'text',
     out,
     words=WORDS,
     settings={},
   )
   return out
+
+
+@functools.cache
+def load():
+  """The loaded cascade; its compiled programs serve all tests."""
+  return cascade.load_cascade(directory())
