@@ -29,7 +29,8 @@ from imagen_jax.data.emoji_scenes import (
   splits,
 )
 
-DOUBTFUL = 0.2  # Unexplained share above which other outlines are tried.
+VERSION = 1  # Another number: records of evaluations are made anew.
+DOUBTFUL = 0.2  # Cost above which other outlines are tried.
 OBJECT_PRICE = 1.0  # What one more object must explain: pixels x difference^2.
 PIECE = 12  # Least pixels of a part that may be a thing of its own.
 NEAR = 3  # Pixels between boxes of things that may be one.
@@ -48,7 +49,7 @@ class Found:
   y: float
   width: float
   height: float
-  cost: float  # unexplained share of energy, 0 is perfect
+  cost: float  # unexplained energy, 0 is perfect (matching.costs)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

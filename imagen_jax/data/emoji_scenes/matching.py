@@ -21,8 +21,8 @@ MARGIN = 0.15  # Empty border of the window, in units of the box.
 SPRITE = 64  # Pixels at which templates are drawn before they are reduced.
 FINALISTS = 5  # Nouns that get to shift and stretch.
 HOPE = 2.5  # Times the best first cost that a finalist may have, and a bit.
-HOPELESS = 0.4  # Unexplained share above which a thing has no name.
-CERTAIN = 0.03  # Unexplained share below which it surely has.
+HOPELESS = 0.4  # Cost above which a thing has no name.
+CERTAIN = 0.03  # Cost below which it surely has.
 PLAIN = 0.75  # A flat shape at this share of the cost: a blob has no name.
 ROUNDS = 3  # Steps of shifting and stretching.
 FAINT = 0.004  # Added to an object's energy: sees no shape in faint traces.
@@ -36,7 +36,7 @@ class Match:
   noun: str | None  # None: nothing of the vocabulary
   colour: str | None  # None: natural, or no noun
   box: tuple[float, float, float, float]  # left, top, right, bottom, pixels
-  cost: float  # unexplained share of energy, 0 perfect, about 1 hopeless
+  cost: float  # unexplained energy, 0 is perfect, 2 nothing in common
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,10 +112,10 @@ def templates(name: str) -> Templates:
 
 
 def costs(drawn, seen, background) -> np.ndarray:
-  """Unexplained share of energy: drawn [k, ...], seen and background [...].
+  """Unexplained energy: drawn [k, ...], seen and background [...] -> [k].
 
-  Twice the squared difference over the energies of both above the
-  background: 0 for equals, 1 for an object nowhere near, 2 for opposites.
+  The squared difference over the mean of both energies above the background:
+  0 for equals, 2 for objects that share nothing, 4 for opposites.
   """
   energy = _mean_squares((seen - background)[None])
   energy = energy + _mean_squares(drawn - background)
