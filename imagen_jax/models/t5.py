@@ -321,10 +321,6 @@ class T5(nn.Module):
     self.encoder = EncoderStack(self.config)
     self.decoder = DecoderStack(self.config)
 
-  def encode(self, tokens, mask):
-    text = self.encoder(self.token_embedder(tokens), mask.astype(bool))
-    return text.astype(jnp.float32)
-
   def __call__(self, tokens, mask, decoder_tokens):
     """Logits of the targets; decoder_tokens are those shifted right by 1."""
     mask = mask.astype(bool)

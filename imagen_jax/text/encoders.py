@@ -114,14 +114,15 @@ def load(directory: str) -> TextEncoder:
     path / TOKENIZER_FILE, max_length, config.vocab_size
   )
   weights = _read_weights(path / WEIGHTS_FILE)
-  for name, shape in param_shapes(config).items():
+  shapes = param_shapes(config)
+  for name, shape in shapes.items():
     found = weights[name].shape if name in weights else 'nothing'
     if found != shape:
       raise ValueError(
         f'{path / WEIGHTS_FILE}: {name} is {found}, {CONFIG_FILE} says '
         f'{shape}; copy both files from one encoder'
       )
-  params = _unflatten({name: weights[name] for name in param_shapes(config)})
+  params = _unflatten({name: weights[name] for name in shapes})
   return TextEncoder(config=config, params=params, tokenizer=tokenizer)
 
 

@@ -51,7 +51,7 @@ def test_encodes_as_t5x(case, length):
   params = checkpoints.read(DATA / CASES[case])
   expected = np.load(DATA / case / 'expected.npz')
   mask = expected[f'{length}_mask']
-  text = t5.T5Encoder(_config(case)).apply(
+  text = jax.jit(t5.T5Encoder(_config(case)).apply)(
     {'params': params}, expected[f'{length}_tokens'], mask
   )
   difference = (text - expected[f'{length}_encoded']) * mask[..., None]
@@ -122,6 +122,10 @@ def test_relative_buckets():
   ).tolist() == [0, 0, 1, 15, 16, 31]
 
 
+TOKENS = np.array([[5, 6, 7, 1, 0, 0]])
+TARGETS = np.array([[0, 9, 8, 7, 6]])
+
+
 @pytest.fixture(scope='module')
 def tiny():
   config = t5.T5Config(
@@ -133,41 +137,43 @@ def tiny():
     num_encoder_layers=2,
     num_decoder_layers=2,
   )
-  tokens = np.array([[5, 6, 7, 1, 0, 0]])
-  targets = np.array([[0, 9, 8, 7, 6]])
   model = t5.T5(config)
-  params = model.init(jax.random.key(0), tokens, tokens > 0, targets)
-  return model, params, tokens, targets
+  params = jax.jit(model.init)(jax.random.key(0), TOKENS, TOKENS, TARGETS)
+  encoder = jax.jit(t5.T5Encoder(config).apply)
+  return params, jax.jit(model.apply), encoder
 
 
 def test_padding_changes_nothing(tiny):
-  model, params, tokens, _ = tiny
-
-  def encode(x):
-    return model.apply(params, x, x > 0, method='encode')
-
+  params, _, encode = tiny
+  params = {
+    'params': {k: params['params'][k] for k in ('token_embedder', 'encoder')}
+  }
   np.testing.assert_allclose(
-    encode(tokens)[:, :4], encode(tokens[:, :4]), atol=1e-5
+    encode(params, TOKENS, TOKENS > 0)[:, :4],
+    encode(params, TOKENS[:, :4], TOKENS[:, :4] > 0),
+    atol=1e-5,
   )
 
 
 def test_decoder_does_not_look_ahead(tiny):
-  model, params, tokens, targets = tiny
-  logits = model.apply(params, tokens, tokens > 0, targets)
-  changed = model.apply(
-    params, tokens, tokens > 0, np.where(np.arange(5) < 3, targets, 11)
+  params, logits, _ = tiny
+  changed = np.where(np.arange(5) < 3, TARGETS, 11)
+  one, other = (
+    logits(params, TOKENS, TOKENS > 0, targets)
+    for targets in (TARGETS, changed)
   )
-  np.testing.assert_allclose(logits[:, :3], changed[:, :3], atol=1e-5)
-  assert np.abs(logits[:, 3:] - changed[:, 3:]).max() > 0.1
+  np.testing.assert_allclose(one[:, :3], other[:, :3], atol=1e-5)
+  assert np.abs(one[:, 3:] - other[:, 3:]).max() > 0.1
 
 
 def test_decoder_reads_the_text_in_order(tiny):
   """Cross-attention sees words and, through the encoder, their order."""
-  model, params, tokens, targets = tiny
-  logits = model.apply(params, tokens, tokens > 0, targets)
-  swapped = tokens[:, [1, 0, 2, 3, 4, 5]]
-  other = model.apply(params, swapped, tokens > 0, targets)
-  assert np.abs(logits - other).max() > 1e-3
+  params, logits, _ = tiny
+  swapped = TOKENS[:, [1, 0, 2, 3, 4, 5]]
+  one, other = (
+    logits(params, tokens, TOKENS > 0, TARGETS) for tokens in (TOKENS, swapped)
+  )
+  assert np.abs(one - other).max() > 1e-3
 
 
 def test_unknown_activation_is_refused():
