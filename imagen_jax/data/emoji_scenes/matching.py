@@ -21,6 +21,9 @@ MARGIN = 0.15  # Empty border of the window, in units of the box.
 SPRITE = 64  # Pixels at which templates are drawn before they are reduced.
 FINALISTS = 5  # Nouns that get to shift and stretch.
 HOPE = 2.5  # Times the best first cost that a finalist may have, and a bit.
+SUSPECT = 0.06  # Cost above which a part of the thing may be out of sight.
+HIDDEN = (1.15, 2.0)  # By how much a thing may be longer than what is seen.
+GUESSES = 2  # Of hidden parts, that get to shift and stretch.
 HOPELESS = 0.4  # Cost above which a thing has no name.
 CERTAIN = 0.03  # Cost below which it surely has.
 PLAIN = 0.75  # A flat shape at this share of the cost: a blob has no name.
@@ -151,11 +154,10 @@ def match(scene: np.ndarray, box, known: Templates) -> Match:
   _, ranks = np.unique(known.noun[order], return_index=True)
   finalists = order[np.sort(ranks)][:FINALISTS]  # the best of each noun
   worst = first[finalists[0]] * HOPE + 0.1
-  fits = sorted(
-    (fit(scene, box, known, k) for k in finalists if first[k] <= worst),
-    key=lambda found: found[0],
-  )
-  cost, k, box = fits[0]
+  fits = [fit(scene, k, box, known) for k in finalists if first[k] <= worst]
+  if min(fits)[0] > SUSPECT:
+    fits += [fit(scene, *guess, known) for guess in hidden(scene, box, known)]
+  cost, k, box = min(fits)
   noun, colour = known.labels[k]
   if cost > HOPELESS or (
     cost > CERTAIN and plain_cost(scene, box) < PLAIN * cost
@@ -164,7 +166,7 @@ def match(scene: np.ndarray, box, known: Templates) -> Match:
   return Match(noun=noun, colour=colour, box=box, cost=cost)
 
 
-def fit(scene, box, known: Templates, k: int):
+def fit(scene, k: int, box, known: Templates):
   """Lets template k shift and stretch, and takes its noun's best colour.
 
   Returns (cost, template, box).
@@ -184,6 +186,45 @@ def fit(scene, box, known: Templates, k: int):
     if gain < 0.01 or cost < 0.02 or turn == ROUNDS:
       return best
     box = _moved(drawn[first], seen, box)
+
+
+def hidden(scene, box, known: Templates):
+  """Guesses at things of which a part has the colour of the background.
+
+  The box then shows one end of the thing; each sprite's own shape says how
+  far the other end may reach. Returns the best few (template, box).
+  """
+  found = []
+  for noun in range(int(known.noun[-1]) + 1):
+    family = np.nonzero(known.noun == noun)[0]
+    for longer in _longer(box, known.inner[family[0]], scene.shape[0]):
+      seen, behind = np.split(cut(scene, longer, COARSE), 2, axis=2)
+      drawn = known.coarse_paint[family] + known.coarse_clear[family] * behind
+      every = costs(drawn, seen, behind)
+      best = int(np.argmin(every))
+      found.append((float(every[best]), int(family[best]), longer))
+  return [(k, longer) for _, k, longer in sorted(found)[:GUESSES]]
+
+
+def _longer(box, inner, size):
+  """The box made as long as the sprite, on either side; may be empty."""
+  left, top, right, bottom = box
+  wide, high = right - left, bottom - top
+  own = (inner[3] - inner[1]) / (inner[2] - inner[0])
+  grown = []
+  if HIDDEN[0] * high < own * wide < HIDDEN[1] * high:
+    high = own * wide
+    grown = [
+      (left, top, right, top + high),
+      (left, bottom - high, right, bottom),
+    ]
+  if HIDDEN[0] * wide < high / own < HIDDEN[1] * wide:
+    wide = high / own
+    grown = [
+      (left, top, left + wide, bottom),
+      (right - wide, top, right, bottom),
+    ]
+  return [g for g in grown if min(g) > -2 and max(g) < size + 2]
 
 
 @functools.cache

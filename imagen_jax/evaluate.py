@@ -1,0 +1,313 @@
+"""Scores a cascade on emoji_scenes: did it draw what was asked?
+
+  python -m imagen_jax.evaluate --cascade=DIR --split=test_binding --num=100
+
+Draws the captions of a split, reads every picture back with the checker of
+the data set and prints, per split, the share that is right, part by part,
+with its 95% interval, and the checker's own ceiling beside it. The captions
+are fixed, the pictures are kept, and the same command goes on where it was
+interrupted. A sheet of successes and failures lies beside the pictures.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import sys
+
+import tqdm
+
+from imagen_jax import cascade as cascade_lib
+from imagen_jax import compilation_cache, pictures
+from imagen_jax.data.emoji_scenes import checker, scenes, splits
+from imagen_jax.evaluation import alignment, questions, records, sheets
+
+UPTO = 256  # pixels; the checker looks at 64, so more shows no more
+SCORES = 'scores.json'
+
+
+class _Parser(argparse.ArgumentParser):
+  """An ArgumentParser whose errors are one line."""
+
+  def error(self, message):
+    self.exit(2, f'error: {message}; see --help\n')
+
+
+def parser():
+  """The command line."""
+  p = _Parser(
+    prog='python -m imagen_jax.evaluate',
+    description='Scores a cascade on the scenes of the embedded data set.',
+    allow_abbrev=False,
+  )
+  add = p.add_argument
+  add(
+    '--cascade',
+    metavar='DIR',
+    help='cascade directory, see imagen_jax.bind (default: the one that '
+    'ships with the package)',
+  )
+  add(
+    '--split',
+    type=_splits,
+    default=('prompts',),
+    metavar='NAME[,NAME...]',
+    help=f'what to draw: {", ".join(splits.SIZES)} (default: prompts)',
+  )
+  add(
+    '--num',
+    type=_whole('pictures', 1, 1_000_000),
+    default=100,
+    metavar='N',
+    help='pictures per split, at most what it holds; always the same ones, '
+    'and more later adds to them (default: 100)',
+  )
+  add(
+    '--upto',
+    type=_whole('pixels', 1, 2**20),
+    metavar='PIXELS',
+    help='resolution of the last stage to run (default: the last stage of at '
+    f'most {UPTO})',
+  )
+  add(
+    '--out',
+    metavar='DIR',
+    default='evaluation',
+    help='directory for pictures, records, sheets and scores; the same one '
+    'goes on where it was interrupted (default: evaluation)',
+  )
+  add(
+    '--vocabulary',
+    choices=tuple(splits.VOCABULARIES),
+    help='of the captions (default: the larger one that the cascade claims)',
+  )
+  add(
+    '--paraphrase',
+    action='store_true',
+    help='captions in the wordings that are held out of training (default: no)',
+  )
+  add(
+    '--seed',
+    type=_whole('seed', 0, 2**32 - 1),
+    default=0,
+    metavar='N',
+    help='whole number from 0 to 2^32 - 1 (default: 0)',
+  )
+  for name, kind, unit in (
+    ('guidance', float, 'weight of classifier-free guidance, no unit, 1 = off'),
+    ('steps', int, 'network evaluations of a picture'),
+    ('aug_level', float, 'noise on the low-res picture, 0 = none to 1'),
+  ):
+    add(
+      f'--{name}',
+      type=_list_of(kind),
+      metavar='X[,X...]',
+      help=f"{unit}; one value or one per stage (default: the stages' own)",
+    )
+  return p
+
+
+def main(argv=None):
+  """Runs the command line; returns the exit code, 2 for bad input."""
+  args = parser().parse_args(argv)
+  out = pathlib.Path(args.out)
+  try:
+    compilation_cache.enable()
+    cascade = cascade_lib.load_cascade(args.cascade)
+    plan = cascade.plan(
+      upto=args.upto or last_stage(cascade),
+      guidance=args.guidance,
+      steps=args.steps,
+      aug_level=args.aug_level,
+    )
+    check_resolution(cascade.stages[len(plan) - 1].resolution)
+    vocabulary = args.vocabulary or questions.claimed(cascade.words)
+    records.claim(out, settings(cascade, plan, vocabulary, args))
+    rows, scores = [], {}
+    for split in args.split:
+      chosen = questions.examples(split, vocabulary, args.num, args.paraphrase)
+      judged = run(cascade, plan, chosen, vocabulary, args.seed, out)
+      rows += questions.breakdown(split, chosen, judged)
+      write_sheet(split, judged, cascade, out)
+    scores = {name: alignment.summary(some) for name, some in rows}
+    write_scores(out / SCORES, scores)
+  except (ValueError, FloatingPointError) as e:
+    print(f'error: {e}', file=sys.stderr)
+    return 2
+  except OSError as e:
+    print(f'error: --out={out} cannot be written: {e}', file=sys.stderr)
+    return 2
+  print(alignment.table(rows))
+  print(
+    'Percent of pictures right [95% interval], of emoji scenes, which say '
+    'nothing\nabout natural images; ceiling: the checker on pictures of the '
+    f'data set itself.\nPictures, records and sheets are in {out}.'
+  )
+  return 0
+
+
+def last_stage(cascade):
+  """The resolution to judge: the largest of at most `UPTO`, or the least."""
+  sizes = [stage.resolution for stage in cascade.stages]
+  return max([size for size in sizes if size <= UPTO] or [min(sizes)])
+
+
+def check_resolution(resolution):
+  """Raises ValueError if the checker cannot see that little."""
+  if resolution < scenes.GRID:
+    raise ValueError(
+      f'the pictures have {resolution} px, the checker needs {scenes.GRID}; '
+      'choose a stage of that size by --upto'
+    )
+
+
+def settings(cascade, plan, vocabulary, args):
+  """All that the pictures depend on."""
+  return {
+    'cascade': cascade.id,
+    'resolution': cascade.stages[len(plan) - 1].resolution,
+    'sampling': [dataclasses.asdict(sampling) for sampling in plan],
+    'seed': args.seed,
+    'vocabulary': vocabulary,
+    'paraphrase': args.paraphrase,
+    'data_version': scenes.VERSION,
+  }
+
+
+def run(cascade, plan, chosen, vocabulary, seed, out):
+  """Draws and judges what is not there yet: the records of the examples.
+
+  A picture whose record is missing, or was made by another checker, is read
+  again but not drawn again.
+  """
+  split = chosen[0].split
+  path = out / f'{split}.jsonl'
+  done = records.read(path)
+  missing = [
+    e
+    for e in chosen
+    if e.index not in done or done[e.index]['checker'] != checker.VERSION
+  ]
+  (out / split).mkdir(exist_ok=True)
+  with tqdm.tqdm(
+    total=len(chosen),
+    initial=len(chosen) - len(missing),
+    desc=split,
+    unit='picture',
+    disable=None,
+  ) as bar:
+    for example, image in drawn(cascade, plan, missing, seed, out):
+      record = {
+        'index': example.index,
+        'caption': example.caption,
+        'checker': checker.VERSION,
+        **alignment.judge(image, example.scene, vocabulary),
+      }
+      records.append(path, record)
+      done[example.index] = record
+      bar.update()
+  return [done[e.index] for e in chosen]
+
+
+def drawn(cascade, plan, missing, seed, out):
+  """Yields (example, picture), from the files or else drawn and kept."""
+  fresh = []
+  for example in missing:
+    path = records.picture_path(out, example.split, example.index)
+    if path.exists():
+      yield example, pictures.read_png(path)[0]
+    else:
+      fresh.append(example)
+  # Whole batches of every stage: grouping neither costs nor changes anything.
+  batches = [s.sampling.batch for s in cascade.stages[: len(plan)]]
+  group = math.lcm(*batches)
+  for first in range(0, len(fresh), group):
+    part = fresh[first : first + group]
+    requests = [
+      cascade_lib.Request(caption=e.caption, index=e.repeat) for e in part
+    ]
+    images = cascade.draw(requests, plan, seed=seed)
+    for example, image in zip(part, images):
+      text = {
+        'prompt': example.caption,
+        'seed': str(seed),
+        'index': str(example.repeat),
+        'cascade': cascade.id,
+      }
+      path = records.picture_path(out, example.split, example.index)
+      pictures.write_png(path, image, text)
+      yield example, image
+
+
+def write_sheet(split, judged, cascade, out):
+  """Writes DIR/SPLIT.png, successes and failures."""
+
+  def load(record):
+    path = records.picture_path(out, split, record['index'])
+    return pictures.read_png(path)[0]
+
+  image = sheets.sheet(
+    f'{split}, cascade {cascade.id}',
+    judged,
+    load,
+  )
+  pictures.write_png(out / f'{split}.png', image, {})
+
+
+def write_scores(path, scores):
+  """Adds the scores to those of earlier runs in the same directory."""
+  try:
+    scores = json.loads(path.read_text()) | scores
+  except (OSError, ValueError):
+    pass  # none yet
+  fresh = path.with_suffix('.new')
+  fresh.write_text(json.dumps(scores, indent=1) + '\n')
+  os.replace(fresh, path)
+
+
+def _splits(text):
+  """An argparse type: names of splits separated by commas."""
+  names = tuple(dict.fromkeys(text.split(',')))
+  for name in names:
+    if name not in splits.SIZES:
+      raise argparse.ArgumentTypeError(
+        f'unknown split {name!r}: choose of {", ".join(splits.SIZES)}'
+      )
+  return names
+
+
+def _whole(what, low, high):
+  """An argparse type: a whole number of `what` from `low` to `high`."""
+
+  def parse(text):
+    try:
+      value = int(text)
+    except ValueError:
+      value = None
+    if value is None or not low <= value <= high:
+      raise argparse.ArgumentTypeError(
+        f'{text!r} is no whole number ({what}) from {low} to {high}'
+      )
+    return value
+
+  return parse
+
+
+def _list_of(kind):
+  """An argparse type: one value or several separated by commas."""
+
+  def parse(text):
+    try:
+      return [kind(part) for part in text.split(',')]
+    except ValueError:
+      raise argparse.ArgumentTypeError(
+        f'{text!r} is no list of numbers separated by commas'
+      ) from None
+
+  return parse
+
+
+if __name__ == '__main__':
+  sys.exit(main())

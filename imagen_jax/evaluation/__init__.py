@@ -1,0 +1,1 @@
+"""How good the pictures are: scores, their intervals, tables and sheets."""
