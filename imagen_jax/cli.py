@@ -7,7 +7,7 @@ their own quotes inside the shell's: --gin.TrainConfig.text="'my/text'".
 """
 
 import argparse
-import logging
+import contextlib
 import pathlib
 import sys
 
@@ -65,24 +65,21 @@ def configure(gin_files, bindings, config_class):
 
   Raises ValueError with one line for a missing file or a misspelt setting.
   """
-  for name in gin_files:
-    path = pathlib.Path(name)
-    if not path.is_file():
-      raise ValueError(f'gin file {name} not found; see the leaves in gin/')
-    gin.add_config_file_search_path(str(path.absolute().parent))
-  # gin logs an error for each place where an include is not, then finds it.
-  logging.disable(logging.ERROR)
   try:
-    gin.parse_config_files_and_bindings(
-      [str(pathlib.Path(name).absolute()) for name in gin_files],
-      bindings,
-      skip_unknown=False,
-    )
+    for name in gin_files:
+      path = pathlib.Path(name).absolute()
+      if not path.is_file():
+        raise ValueError(f'gin file {name} not found; see the leaves in gin/')
+      # Includes are relative to the leaf. Changing there, rather than adding a
+      # search path, because gin first looks for a Python package named like
+      # the include's folder, and trips over a user's own directory runs/.
+      with contextlib.chdir(path.parent):
+        gin.parse_config_file(path.name)
+    gin.parse_config(bindings)
+    gin.finalize()
     return gin.get_configurable(config_class)()
-  except (ValueError, TypeError, SyntaxError, AttributeError, OSError) as e:
+  except (TypeError, SyntaxError, AttributeError, OSError) as e:
     raise ValueError(f'configuration: {_one_line(e)}') from e
-  finally:
-    logging.disable(logging.NOTSET)
 
 
 def _one_line(error):

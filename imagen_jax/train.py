@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagen_jax import partitioning, stages
+from imagen_jax import partitioning, pictures, stage_sampler, stages
 from imagen_jax.data import pipeline
 from imagen_jax.text import encoders
 from imagen_jax.training import checkpoints as checkpoints_lib
@@ -57,6 +57,7 @@ class TrainConfig:
   validate_every: int = 2_000  # steps
   validation_batches: int = 8  # of batch_size pictures
   sample_every: int = 5_000  # steps
+  preview_prompts: int = 8  # captions of the validation split drawn then
   checkpoint_every: int = 2_000  # steps
   keep: int = 2  # newest checkpoints kept
 
@@ -185,6 +186,40 @@ def check_identity(config, meta, workdir):
       )
 
 
+class Previews:
+  """Pictures of fixed captions, drawn as training goes on."""
+
+  def __init__(self, config, encoder, workdir):
+    self._stage = config.stage
+    self._directory = pathlib.Path(workdir) / 'samples'
+    n = config.preview_prompts
+    source = config.data.open('validation')
+    self._captions = [source.caption(i) for i in range(n)]
+    self._text, self._mask = encoder.encode(self._captions)
+    self._low_res = None
+    if self._stage.low_res is not None:
+      rows = [source.example(i, self._stage.low_res) for i in range(n)]
+      self._low_res = np.stack([row['image'] for row in rows])
+
+  def draw(self, step, params):
+    """Writes samples/step_N.png: a row per caption."""
+    images = stage_sampler.draw(
+      self._stage,
+      params,
+      self._text,
+      self._mask,
+      seed=0,
+      index=np.zeros(len(self._captions), np.int32),
+      sampling=self._stage.sampling,
+      low_res=self._low_res,
+    )
+    self._directory.mkdir(exist_ok=True)
+    sheet = pictures.Sheet(self._captions, 1, self._stage.resolution)
+    for row, image in enumerate(images):
+      sheet.add(row, 0, image)
+    sheet.write(self._directory / f'step_{step:08d}.png')
+
+
 def require_finite(metrics, step):
   """Raises ValueError where the loss is not a number any more."""
   loss = float(metrics['loss'])
@@ -240,6 +275,7 @@ def train(config, workdir):
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
     stream = batches.prefetch(start)
     validation_set = None
+    previews = Previews(config, encoder, workdir)
 
     for step in range(start + 1, config.steps + 1):
       _, batch = next(stream)
@@ -274,6 +310,9 @@ def train(config, workdir):
           jax.device_get(state.ema),
           metadata={'step': str(step)},
         )
+        progress.restart_clock()
+      if is_due(step, config.sample_every, config.steps):
+        previews.draw(step, state.ema)
         progress.restart_clock()
     stream.close()
     metrics_log.close()
