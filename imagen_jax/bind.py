@@ -8,9 +8,9 @@ checked to fit together and given checksums (`manifests`); the directory then
 appears at --out whole or not at all.
 """
 
-import argparse
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -21,7 +21,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from imagen_jax import cascade, manifests, stage_sampler, weights
+from imagen_jax import cascade, flags, manifests, stage_sampler, weights
 from imagen_jax import stages as stages_lib
 from imagen_jax.data.emoji_scenes import grammar, splits
 from imagen_jax.text import encoders
@@ -42,16 +42,9 @@ SETTINGS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-  """An ArgumentParser whose errors are one line."""
-
-  def error(self, message):
-    self.exit(2, f'error: {message}; see --help\n')
-
-
 def parser():
   """The command line."""
-  p = _Parser(
+  p = flags.Parser(
     prog='python -m imagen_jax.bind',
     description='Makes a cascade directory of 1 to 3 stages and a text '
     'encoder.',
@@ -130,8 +123,11 @@ def main(argv=None):
       dtype=args.dtype,
       replace=args.replace,
     )
-  except (ValueError, OSError) as e:
+  except ValueError as e:
     print(f'error: {e}', file=sys.stderr)
+    return 2
+  except OSError as e:
+    print(f'error: --out={args.out} cannot be written: {e}', file=sys.stderr)
     return 2
   print(f'{args.out}: cascade {manifest.id} of {len(manifest.stages)} stages')
   return 0
@@ -218,7 +214,11 @@ def read_words(vocabulary, path):
   if vocabulary and path:
     raise ValueError('give --vocabulary or --words_file, not both')
   if path:
-    return manifests.words_in(pathlib.Path(path).read_text(encoding='utf-8'))
+    try:
+      text = pathlib.Path(path).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as e:
+      raise ValueError(f'--words_file={path} cannot be read: {e}') from e
+    return manifests.words_in(text)
   if vocabulary:
     words = grammar.vocabulary_words(splits.vocabulary(vocabulary))
     return manifests.words_in(' '.join(words))
@@ -251,18 +251,23 @@ def appearing(out):
     shutil.rmtree(fresh, ignore_errors=True)
 
 
-def check_shapes(config, params, path):
-  """Raises ValueError where the weights are not those of the network."""
+@functools.lru_cache(maxsize=8)
+def network_shapes(config):
+  """Shape of every weight of a stage's network by its name."""
+  # They do not depend on the picture's size: a small one is traced as well.
   inputs = stages_lib.example_inputs(
     config, resolution=min(64, config.resolution)
   )
   variables = jax.eval_shape(
     stages_lib.network(config).init, jax.random.key(0), **inputs
   )
-  shapes = {
-    name: leaf.shape
-    for name, leaf in weights.flatten(variables['params']).items()
-  }
+  leaves = weights.flatten(variables['params'])
+  return {name: leaf.shape for name, leaf in leaves.items()}
+
+
+def check_shapes(config, params, path):
+  """Raises ValueError where the weights are not those of the network."""
+  shapes = network_shapes(config)
   found = {name: leaf.shape for name, leaf in weights.flatten(params).items()}
   for name in sorted(shapes.keys() | found.keys()):
     if shapes.get(name) != found.get(name):

@@ -6,7 +6,6 @@ Writes one PNG per picture, named after its prompt, with the recipe in its
 metadata, and a contact sheet, sheet.png, where there are several.
 """
 
-import argparse
 import math
 import pathlib
 import sys
@@ -16,21 +15,14 @@ import tqdm
 
 import imagen_jax
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import compilation_cache, pictures
+from imagen_jax import compilation_cache, flags, pictures
 
 SHEET = 'sheet.png'
 
 
-class _Parser(argparse.ArgumentParser):
-  """An ArgumentParser whose errors are one line."""
-
-  def error(self, message):
-    self.exit(2, f'error: {message}; see --help\n')
-
-
 def parser():
   """The command line."""
-  p = _Parser(
+  p = flags.Parser(
     prog='python -m imagen_jax.sample',
     description='Draws pictures of sentences. Lists of values are in the '
     'order of the stages, separated by commas. The first run on a machine '
@@ -54,14 +46,14 @@ def parser():
   )
   add(
     '--num_images',
-    type=_whole('pictures', 1, 1_000_000),
+    type=flags.whole('pictures', 1, 1_000_000),
     default=1,
     metavar='N',
     help='pictures per prompt (default: 1)',
   )
   add(
     '--seed',
-    type=_whole('seed', 0, 2**32 - 1),
+    type=flags.whole('seed', 0, 2**32 - 1),
     default=0,
     metavar='N',
     help='whole number from 0 to 2^32 - 1; a picture depends on its prompt, '
@@ -75,26 +67,26 @@ def parser():
   )
   add(
     '--upto',
-    type=_whole('pixels', 1, 2**20),
+    type=flags.whole('pixels', 1, 2**20),
     metavar='PIXELS',
     help='resolution of the last stage to run (default: all stages)',
   )
   add(
     '--guidance',
-    type=_list_of(float),
+    type=flags.list_of(float),
     metavar='W[,W...]',
     help='weight of classifier-free guidance, no unit, 1 = off (default: the '
     "stages' own)",
   )
   add(
     '--steps',
-    type=_list_of(int),
+    type=flags.list_of(int),
     metavar='N[,N...]',
     help="network evaluations of a picture (default: the stages' own)",
   )
   add(
     '--aug_level',
-    type=_list_of(float),
+    type=flags.list_of(float),
     metavar='A[,A...]',
     help='noise on the picture a super-resolution stage starts from, 0 = none '
     'to 1 = nothing else; one value for all, or one per super-resolution '
@@ -253,38 +245,6 @@ class Bar:
 
   def __exit__(self, *unused):
     self._bar.close()
-
-
-def _whole(what, low, high):
-  """An argparse type: a whole number of `what` from `low` to `high`."""
-
-  def parse(text):
-    try:
-      value = int(text)
-    except ValueError:
-      value = None
-    if value is None or not low <= value <= high:
-      raise argparse.ArgumentTypeError(
-        f'{text!r} is no whole number ({what}) from {low} to {high}'
-      )
-    return value
-
-  return parse
-
-
-def _list_of(kind):
-  """An argparse type: one value or several separated by commas."""
-
-  def parse(text):
-    try:
-      return [kind(part) for part in text.split(',')]
-    except ValueError:
-      numbers = 'whole numbers' if kind is int else 'numbers'
-      raise argparse.ArgumentTypeError(
-        f'{text!r} is no list of {numbers} separated by commas'
-      ) from None
-
-  return parse
 
 
 if __name__ == '__main__':

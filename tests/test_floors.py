@@ -23,6 +23,7 @@ FLOORS = {
   'models': 1,
   'compilation_cache': 1,
   'partitioning': 1,
+  'flags': 1,  # of the command lines
   'weights': 1,  # safetensors files
   'manifests': 1,  # checksums of directories
   'pictures': 1,  # PNG files

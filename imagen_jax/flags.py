@@ -1,0 +1,42 @@
+"""Command-line flags of the entry points: types, and errors on one line."""
+
+import argparse
+
+
+class Parser(argparse.ArgumentParser):
+  """An ArgumentParser whose errors are one line, with exit code 2."""
+
+  def error(self, message):
+    self.exit(2, f'error: {message}; see --help\n')
+
+
+def whole(what, low, high):
+  """A type: a whole number of `what` from `low` to `high`."""
+
+  def parse(text):
+    try:
+      value = int(text)
+    except ValueError:
+      value = None
+    if value is None or not low <= value <= high:
+      raise argparse.ArgumentTypeError(
+        f'{text!r} is no whole number ({what}) from {low} to {high}'
+      )
+    return value
+
+  return parse
+
+
+def list_of(kind):
+  """A type: one value or several separated by commas, each `kind`."""
+
+  def parse(text):
+    try:
+      return [kind(part) for part in text.split(',')]
+    except ValueError:
+      numbers = 'whole numbers' if kind is int else 'numbers'
+      raise argparse.ArgumentTypeError(
+        f'{text!r} is no list of {numbers} separated by commas'
+      ) from None
+
+  return parse

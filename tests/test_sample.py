@@ -1,0 +1,198 @@
+"""The sample command: files, metadata, and one line for each bad input."""
+
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from imagen_jax import cascade as cascade_lib
+from imagen_jax import pictures, sample
+from tests import tiny_cascade
+
+FOX, KEYS, CAR = tiny_cascade.CAPTIONS
+
+
+@pytest.fixture(autouse=True)
+def _shared_cascade(monkeypatch, tmp_path):
+  """Programs compiled once for all tests; pictures below tmp_path."""
+  load = cascade_lib.load_cascade
+  shared, directory = tiny_cascade.load(), str(tiny_cascade.directory())
+
+  def load_cascade(path=None):
+    return shared if path == directory else load(path)
+
+  monkeypatch.setattr(cascade_lib, 'load_cascade', load_cascade)
+  monkeypatch.setattr(sample.compilation_cache, 'enable', lambda: None)
+  monkeypatch.chdir(tmp_path)
+
+
+def run(capsys, *flags, cascade=True):
+  """Exit code, lines on stdout, lines on stderr."""
+  if cascade:
+    flags = (*flags, f'--cascade={tiny_cascade.directory()}')
+  try:
+    code = sample.main(list(flags))
+  except SystemExit as e:
+    code = e.code
+  captured = capsys.readouterr()
+  return code, captured.out.splitlines(), captured.err.splitlines()
+
+
+def test_pictures_and_their_metadata(capsys):
+  code, out, err = run(
+    capsys,
+    FOX,
+    KEYS,
+    '--out=a/b',
+    '--num_images=2',
+    '--seed=7',
+    '--upto=16',
+    '--steps=2,3',
+    '--aug_level=0.25',
+  )
+  assert (code, err) == (0, [])
+  names = [
+    'a-red-fox-at-sunset_seed7_0.png',
+    'a-red-fox-at-sunset_seed7_1.png',
+    'two-pink-keys-under-a-night-sky_seed7_0.png',
+    'two-pink-keys-under-a-night-sky_seed7_1.png',
+    'sheet.png',
+  ]
+  assert out == [f'a/b/{name}' for name in names]
+  assert sorted(os.listdir('a/b')) == sorted(names)
+  expected = tiny_cascade.load().sample(
+    [FOX, KEYS], num_images=2, seed=7, upto=16, steps=[2, 3], aug_level=0.25
+  )
+  for name, image in zip(names, expected):
+    drawn, text = pictures.read_png(f'a/b/{name}')
+    np.testing.assert_array_equal(drawn, image)
+  assert text.pop('software').startswith('imagen_jax ')
+  assert text == {
+    'prompt': KEYS,
+    'seed': '7',
+    'index': '1',
+    'cascade': tiny_cascade.load().id,
+    'resolution': '16',
+    'sampler': 'ddpm,ddim',
+    'steps': '2,3',
+    'guidance': '3,3',
+    'aug_level': '0.25',
+  }
+  sheet, _ = pictures.read_png('a/b/sheet.png')
+  for image in expected:  # each stands on the sheet as it is
+    windows = np.lib.stride_tricks.sliding_window_view(sheet, (16, 16, 3))
+    assert (windows == image).all(axis=(-3, -2, -1)).any()
+
+
+def test_metadata_draws_the_same_picture_again(capsys):
+  run(capsys, CAR, '--out=a', '--num_images=2', '--seed=3', '--guidance=2,1,4')
+  name = 'a-blue-car-to-the-left-of-a-yellow-star_seed3_1.png'
+  image, text = pictures.read_png(f'a/{name}')
+  flags = [
+    f'--{key}={text[key]}' for key in ('seed', 'steps', 'guidance', 'aug_level')
+  ]
+  code, _, _ = run(
+    capsys,
+    text['prompt'],
+    *flags,
+    f'--upto={text["resolution"]}',
+    f'--num_images={int(text["index"]) + 1}',
+    '--out=b',
+  )
+  assert code == 0
+  np.testing.assert_array_equal(pictures.read_png(f'b/{name}')[0], image)
+
+
+def test_prompts_file(capsys, tmp_path):
+  (tmp_path / 'prompts.txt').write_text(f'{KEYS}\n\n  {CAR} \n{FOX}\n')
+  code, out, _ = run(
+    capsys, FOX, '--prompts_file=prompts.txt', '--upto=8', '--out=a'
+  )
+  assert code == 0
+  prompts = [pictures.read_png(path)[1]['prompt'] for path in out[:-1]]
+  assert prompts == [FOX, KEYS, CAR]
+
+
+@pytest.mark.parametrize(
+  ('prompt', 'warning'),
+  [
+    ('', "warning: an empty prompt is drawn from the empty caption's"),
+    ('a purple fox', 'words outside the vocabulary of this cascade: purple'),
+    (' '.join(['a red fox'] * 9), 'is longer than 12 tokens; cut off:'),
+  ],
+)
+def test_odd_prompts_are_drawn_with_a_warning(capsys, prompt, warning):
+  code, out, err = run(capsys, prompt, '--upto=8', '--out=a')
+  assert code == 0
+  assert len(err) == 1 and warning in err[0]
+  assert pictures.read_png(out[0])[1]['prompt'] == prompt
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    ([], 'no prompt given'),
+    (['--prompts_file=none.txt'], '--prompts_file=none.txt cannot be read'),
+    ([FOX, '--upto=64'], 'upto is 64, the stages of this cascade end at'),
+    ([FOX, '--upto=x'], "--upto: 'x' is no whole number (pixels)"),
+    ([FOX, '--steps=0'], 'steps is 0; it must be a whole number from 1'),
+    ([FOX, '--steps=2.5'], "'2.5' is no list of whole numbers"),
+    ([FOX, '--steps=1,2'], 'steps has 2 values, 3 stages are drawn'),
+    ([FOX, '--guidance=high'], "'high' is no list of numbers"),
+    ([FOX, '--guidance=1,2,3,4'], 'guidance has 4 values, 3 stages are drawn'),
+    ([FOX, '--aug_level=2'], 'aug_level is 2.0; it must lie in [0, 1]'),
+    ([FOX, '--num_images=0'], "'0' is no whole number (pictures) from 1"),
+    ([FOX, '--seed=-1'], "'-1' is no whole number (seed) from 0"),
+    ([FOX, '--sead=1'], 'unrecognized arguments: --sead=1'),
+    ([FOX, '--out=file/below'], '--out=file/below cannot be written'),
+    ([FOX, '--cascade=none'], 'cascade directory none does not exist'),
+    ([FOX, '--cascade=.'], 'has no cascade.json'),
+  ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, flags, message):
+  pathlib.Path('file').write_text('')
+  wrong_cascade = any(flag.startswith('--cascade') for flag in flags)
+  code, out, err = run(capsys, *flags, cascade=not wrong_cascade)
+  assert (code, out) == (2, [])
+  assert len(err) == 1 and err[0].startswith('error: ')
+  assert message in err[0]
+
+
+def test_damaged_weights(capsys, tmp_path):
+  copy = shutil.copytree(tiny_cascade.directory(), tmp_path / 'copy')
+  path = copy / 'stage_8' / 'model.safetensors'
+  path.write_bytes(path.read_bytes()[:100])
+  code, _, err = run(capsys, FOX, f'--cascade={copy}', cascade=False)
+  assert code == 2 and len(err) == 1
+  assert 'stage_8/model.safetensors is truncated or altered' in err[0]
+
+
+def test_prompts_file_that_is_no_text(capsys, tmp_path):
+  (tmp_path / 'prompts').write_bytes(b'\xff\xfe\x00')
+  code, _, err = run(capsys, '--prompts_file=prompts')
+  assert code == 2 and len(err) == 1 and 'is not UTF-8 text' in err[0]
+
+
+def test_disk_that_fills_up_while_drawing(capsys, monkeypatch):
+  def full(*unused):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(pictures, 'write_png', full)
+  code, _, err = run(capsys, FOX, '--upto=8', '--out=a')
+  assert code == 2
+  assert len(err) == 1 and 'No space left on device' in err[0]
+
+
+def test_help_names_every_flag_with_its_default(capsys):
+  code, out, _ = run(capsys, '--help')
+  assert code == 0
+  text = ' '.join(' '.join(out).split())
+  for action in sample.parser()._actions:
+    if action.dest == 'help':
+      continue
+    assert '(default: ' in action.help
+    assert all(option in text for option in action.option_strings)
+  for unit in ('pixels', 'pictures per prompt', 'network evaluations'):
+    assert unit in text.lower()
