@@ -15,7 +15,8 @@ from the newest checkpoint. The work directory holds
   metrics.jsonl    loss and accuracy, on lines kept apart too
 
 With --gin.PretrainConfig.steps=0 the text directory holds the same encoder
-with random weights: what a frozen, untrained one is worth.
+with random weights: what a frozen, untrained one is worth. Give it the
+tokenizer of the trained one, so that nothing else differs.
 """
 
 import concurrent.futures
@@ -50,6 +51,7 @@ class PretrainConfig:
   corpus: sentences.Sentences = sentences.Sentences()
   corruption: corruption_lib.SpanCorruption = corruption_lib.SpanCorruption()
   max_length: int = 128  # tokens of a caption, once frozen
+  tokenizer: str | None = None  # SentencePiece model; None = train one
   optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (
     optimizers.Adafactor(multiply_by_parameter_scale=True)
   )
@@ -159,7 +161,9 @@ def prepare(config, workdir):
     fresh.write_text('\n'.join(sentences.documentation()), encoding='utf-8')
     os.replace(fresh, corpus)
   documents = tuple(corpus.read_text(encoding='utf-8').splitlines())
-  if not model.exists():
+  if config.tokenizer is not None:
+    model = pathlib.Path(config.tokenizer)
+  elif not model.exists():
     lines = [config.corpus.line(i) for i in range(_TOKENIZER_LINES)]
     # Words of captions are few and frequent, and the trainer would split some
     # of the commonest. Counted nearly evenly, they stay whole.

@@ -102,8 +102,9 @@ def test_it_learns_and_writes_the_encoder(prepared, tmp_path):
 
 def test_no_steps_write_the_random_encoder(prepared, tmp_path):
   """The frozen encoder to compare a pre-trained one with."""
-  config = dataclasses.replace(CONFIG, steps=0)
-  _run(config, prepared, tmp_path / 'random')
+  model = prepared / encoders.TOKENIZER_FILE
+  config = dataclasses.replace(CONFIG, steps=0, tokenizer=str(model))
+  pretrain_text.pretrain(config, tmp_path / 'random')
   encoder = encoders.load(tmp_path / 'random' / 'text')
   expected = jax.jit(lambda key: pretrain_text.init_params(config, key))(
     jax.random.key(config.seed)
@@ -113,6 +114,7 @@ def test_no_steps_write_the_random_encoder(prepared, tmp_path):
     expected['token_embedder']['embedding'],
     atol=2e-3,  # 16 bits
   )
+  assert encoder.tokenizer.model_proto == model.read_bytes()
   assert not (tmp_path / 'random' / 'checkpoints').exists()
 
 
