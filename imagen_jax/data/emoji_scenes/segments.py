@@ -15,6 +15,8 @@ SIZE = 64  # Pixels of the working picture: what the base stage draws.
 BORDER = 3  # Columns on each side that show the background.
 CONTRAST = 0.075  # Least difference from the background, of [0, 1].
 AGREE = 0.10  # Largest difference between the two borders of a row.
+STRONG = 0.16  # Least difference that some pixel of a thing must have.
+MOST = 16  # Things looked at; no scene has half as many.
 SPECK = 10  # Pixels of the working picture; smaller things are not things.
 
 
@@ -136,6 +138,24 @@ def shrink(mask: np.ndarray, pixels: int = 1) -> np.ndarray:
   return mask
 
 
+def _things(labels: np.ndarray, distance: np.ndarray) -> np.ndarray:
+  """Keeps the components that may be things, the most striking `MOST`.
+
+  Lone pixels are noise even when they stand out, and a stain on the
+  background is no thing if none of its pixels stands out.
+  """
+  sizes = np.bincount(labels.ravel())
+  peaks = np.zeros(len(sizes))
+  np.maximum.at(peaks, labels.ravel(), distance.ravel())
+  kept = (sizes >= SPECK) & (peaks >= STRONG)
+  kept[0] = False
+  energy = np.bincount(labels.ravel(), distance.ravel() ** 2) * kept
+  kept[np.argsort(-energy)[MOST:]] = False
+  numbers = np.zeros(len(sizes), int)
+  numbers[kept] = np.arange(1, kept.sum() + 1)
+  return numbers[labels]
+
+
 def box(mask: np.ndarray) -> tuple[int, int, int, int]:
   """(left, top, right, bottom) of what is set, right and bottom beyond."""
   rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
@@ -179,11 +199,7 @@ def segment(image: np.ndarray) -> Segments:
   border = np.concatenate([distance[:, :BORDER], distance[:, -BORDER:]])
   noise = np.median(border) * 2
   mask = distance > max(CONTRAST, 2.5 * noise)
-  # Lone pixels are noise even when they stand out.
-  labels = label(mask)
-  sizes = np.bincount(labels.ravel())
-  sizes[0] = 0
-  labels = label((sizes >= SPECK)[labels])
+  labels = _things(label(mask), distance)
   return Segments(
     picture=picture, background=background, distance=distance, labels=labels
   )

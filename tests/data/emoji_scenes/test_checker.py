@@ -208,3 +208,19 @@ def test_refuses_what_it_cannot_read():
     checker.read(np.zeros((32, 32, 3), np.uint8), 'lite')
   with pytest.raises(ValueError, match='vocabulary'):
     checker.read(np.zeros((64, 64, 3), np.uint8), 'heavy')
+
+
+def test_stains_on_the_background_are_no_things():
+  """A small network seldom draws a flat background."""
+  one = scene(item('fox', 'blue', 0.5, 0.5, 0.5), background='pale yellow')
+  stains = np.random.default_rng(0).normal(0, 7, (10, 10)).astype(np.float32)
+  stains = PIL.Image.fromarray(stains).resize((64, 64))
+  image = drawing.draw(one, 64) + np.asarray(stains)[..., None]
+  assert checker.check(noisy(image, 3), one, 'lite').all
+
+
+def test_a_part_in_the_colour_of_the_background_is_not_missed():
+  """The stem of the mushroom has the colours of the sunset."""
+  for x in (0.3, 0.7):
+    one = scene(item('mushroom', 'blue', x, 0.55), background='sunset')
+    assert checker.check(drawing.draw(one, 64), one, 'lite').all
