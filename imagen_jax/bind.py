@@ -8,14 +8,11 @@ checked to fit together and given checksums (`manifests`); the directory then
 appears at --out whole or not at all.
 """
 
-import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
 import shutil
 import sys
-import uuid
 
 import jax
 import ml_dtypes
@@ -73,8 +70,8 @@ def parser():
   add(
     '--replace',
     action='store_true',
-    help='replace a cascade directory at --out; other files in it, such as a '
-    'model card, are kept (default: an error)',
+    help='replace the stages and the text in --out; other files, such as a '
+    'model card, are kept (default: an error if it exists)',
   )
   add(
     '--dtype',
@@ -149,10 +146,7 @@ def bind(stages, text, out, *, words, settings, dtype=None, replace=False):
     ValueError: with one line, where something does not fit.
   """
   out = pathlib.Path(out)
-  if out.exists() and not (replace and (out / manifests.FILE).is_file()):
-    remedy = 'give another --out' if replace else 'add --replace'
-    what = 'is no cascade directory' if replace else 'exists'
-    raise ValueError(f'--out={out} {what}; {remedy}')
+  manifests.check_out(out, replace)
   directories = [stage_directory(directory) for directory in stages]
   configs = with_settings(
     [stages_lib.read_config(directory) for directory in directories], settings
@@ -162,7 +156,7 @@ def bind(stages, text, out, *, words, settings, dtype=None, replace=False):
   cascade.check_text(
     configs, encoder.config.width, encoder.tokenizer.max_length
   )
-  with appearing(out) as fresh:
+  with manifests.appearing(out) as fresh:
     names = [f'stage_{config.resolution}' for config in configs]
     for name, config, directory in zip(names, configs, directories):
       _copy_stage(directory, config, fresh / name, dtype)
@@ -223,32 +217,6 @@ def read_words(vocabulary, path):
     words = grammar.vocabulary_words(splits.vocabulary(vocabulary))
     return manifests.words_in(' '.join(words))
   return None
-
-
-@contextlib.contextmanager
-def appearing(out):
-  """A fresh directory that becomes `out` when the block ends well.
-
-  Files at the top of an older `out` are carried over: a model card, pictures.
-  """
-  out.parent.mkdir(parents=True, exist_ok=True)
-  mark = uuid.uuid4().hex[:8]
-  fresh = out.with_name(f'.{out.name}.{mark}')
-  old = out.with_name(f'.{out.name}.{mark}.old')
-  fresh.mkdir()
-  try:
-    yield fresh
-    if out.exists():
-      for path in out.iterdir():
-        if path.is_file() and path.name != manifests.FILE:
-          shutil.copy2(path, fresh / path.name)
-      os.rename(out, old)
-    os.rename(fresh, out)
-    shutil.rmtree(old, ignore_errors=True)
-  finally:
-    if old.exists() and not out.exists():
-      os.rename(old, out)
-    shutil.rmtree(fresh, ignore_errors=True)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,4 +1,4 @@
-"""The manifest of a cascade directory, cascade.json, and its checksums.
+"""Cascade directories: the manifest, its checksums, appearing whole.
 
 Not in the paper. A *cascade directory* holds 1 to 3 stage directories
 (`stages`), a text directory (`text.encoders`) and the manifest that binds them:
@@ -11,11 +11,15 @@ Not in the paper. A *cascade directory* holds 1 to 3 stage directories
   id               short hash of the checksums: names the cascade in pictures
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
+import shutil
+import uuid
 
 FORMAT_VERSION = 1
 FILE = 'cascade.json'
@@ -122,6 +126,49 @@ def verify(directory, manifest):
       f'{directory / FILE} is altered: its id is {manifest.id}, its checksums '
       f'give {identity(manifest.checksums)}; copy it again'
     )
+
+
+def check_out(out, replace):
+  """Raises ValueError where something at `out` would be lost."""
+  if not out.exists():
+    return
+  if not replace or not out.is_dir():
+    raise ValueError(
+      f'--out={out} exists; add --replace if it is a cascade directory'
+    )
+  for path in out.iterdir():
+    if path.is_dir() and not re.fullmatch(r'stage_\d+|text', path.name):
+      raise ValueError(
+        f'--out={out} holds the directory {path.name}, which no cascade has; '
+        'give another --out'
+      )
+
+
+@contextlib.contextmanager
+def appearing(out):
+  """A fresh directory that becomes `out` when the block ends well.
+
+  Files at the top of an older `out` are carried over: a model card, pictures.
+  """
+  out = out.absolute()  # "." has no name of its own
+  out.parent.mkdir(parents=True, exist_ok=True)
+  mark = uuid.uuid4().hex[:8]
+  fresh = out.with_name(f'.{out.name}.{mark}')
+  old = out.with_name(f'.{out.name}.{mark}.old')
+  fresh.mkdir()
+  try:
+    yield fresh
+    if out.exists():
+      for path in out.iterdir():
+        if path.is_file() and path.name != FILE:
+          shutil.copy2(path, fresh / path.name)
+      os.rename(out, old)
+    os.rename(fresh, out)
+    shutil.rmtree(old, ignore_errors=True)
+  finally:
+    if old.exists() and not out.exists():
+      os.rename(old, out)
+    shutil.rmtree(fresh, ignore_errors=True)
 
 
 def identity(checksums):

@@ -105,6 +105,32 @@ def test_metadata_draws_the_same_picture_again(capsys):
   np.testing.assert_array_equal(pictures.read_png(f'b/{name}')[0], image)
 
 
+def test_bar_counts_the_steps_of_all_stages_and_groups(capsys, monkeypatch):
+  bars = []
+
+  class Recorder:
+    def __init__(self, total, **unused):
+      self.total, self.n, self.seen = total, 0, []
+      bars.append(self)
+
+    def set_description_str(self, text):
+      self.seen.append(text)
+
+    def update(self, n):
+      assert n >= 0
+      self.n += n
+
+    def close(self):
+      assert self.n == self.total
+
+  monkeypatch.setattr(sample.tqdm, 'tqdm', Recorder)
+  # Five pictures: groups of 4 and 1, batches of 4 and 2.
+  code, _, _ = run(capsys, FOX, '--num_images=5', '--upto=16', '--out=a')
+  assert code == 0
+  assert bars[0].total == 2 * 5 + 3 * 3
+  assert list(dict.fromkeys(bars[0].seen)) == ['8 px', '16 px']
+
+
 def test_prompts_file(capsys, tmp_path):
   (tmp_path / 'prompts.txt').write_text(f'{KEYS}\n\n  {CAR} \n{FOX}\n')
   code, out, _ = run(
