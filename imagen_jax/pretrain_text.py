@@ -19,18 +19,16 @@ with random weights: what a frozen, untrained one is worth. Give it the
 tokenizer of the trained one, so that nothing else differs.
 """
 
-import concurrent.futures
 import dataclasses
 import os
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from imagen_jax import partitioning
-from imagen_jax.data import sentences
+from imagen_jax.data import pipeline, sentences
 from imagen_jax.models import t5
 from imagen_jax.text import corruption as corruption_lib
 from imagen_jax.text import encoders, tokenizers
@@ -134,21 +132,6 @@ class Batches:
     inputs, targets = map(np.stack, zip(*rows))
     return {'inputs': inputs, 'targets': targets}
 
-  def prefetch(self, start, ahead=4):
-    """Yields batches from `start` on, made in a thread ahead of use."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-      pending = [pool.submit(self.batch, start + i) for i in range(ahead)]
-      k = start
-      try:
-        while True:
-          batch = pending.pop(0).result()
-          pending.append(pool.submit(self.batch, k + ahead))
-          yield batch
-          k += 1
-      finally:
-        for future in pending:
-          future.cancel()
-
 
 def prepare(config, workdir):
   """(tokenizer, documents) of the work directory, made if it is new.
@@ -239,21 +222,6 @@ def identity(config):
   }
 
 
-def _resume(checkpoints, config, state, workdir):
-  """(state, batches done), restored where there is a checkpoint."""
-  if checkpoints.latest() is None:
-    return state, 0
-  state, data, meta = checkpoints.restore(state)
-  for name, value in identity(config).items():
-    if meta.get(name) != value:
-      raise ValueError(
-        f'{workdir} belongs to another run: {name} is {meta.get(name)} there '
-        f'and {value} here; give another --workdir'
-      )
-  print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
-  return state, data['next_batch']
-
-
 def pretrain(config, workdir):
   """Runs to `config.steps`, resuming if it can; returns the state."""
   workdir = pathlib.Path(workdir)
@@ -279,33 +247,24 @@ def pretrain(config, workdir):
   validate = make_validation(config, unseen, mesh)
 
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
-    state, start = _resume(checkpoints, config, state, workdir)
+    state, start = checkpoints.resume(state, identity(config))
     log = metrics_lib.Metrics(workdir, start)
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
-    stream = Batches(config, tokenizer, documents).prefetch(start)
+    batches = Batches(config, tokenizer, documents)
+    stream = pipeline.prefetch(batches.batch, start)
     for step in range(start + 1, config.steps + 1):
       state, metrics = train_step(
         state, partitioning.put_batch(next(stream), mesh)
       )
-
-      def due(every, step=step):
-        return step % every == 0 or step == config.steps
-
-      if due(config.log_every):
-        metrics = {name: float(value) for name, value in metrics.items()}
-        if not np.isfinite(metrics['loss']):
-          raise ValueError(
-            f'loss is {metrics["loss"]} at step {step}; nothing of it was '
-            'saved: lower the learning rate and run again'
-          )
+      if progress.is_due(step, config.log_every):
+        metrics_lib.require_finite(metrics, step)
         log.write(step, **metrics)
         progress.report(step, **metrics)
-      if due(config.validate_every):
+      if progress.is_due(step, config.validate_every):
         log.write(step, **validate(state.ema))
-      if due(config.checkpoint_every):
-        checkpoints.save(
-          step, state, data={'next_batch': step}, meta=identity(config)
-        )
+      if progress.is_due(step, config.checkpoint_every):
+        metrics_lib.require_finite(metrics, step)
+        checkpoints.save(step, state, identity(config))
         write_encoder(config, state.ema, tokenizer, workdir)
     stream.close()
     log.close()

@@ -14,9 +14,7 @@ work directory holds
 """
 
 import dataclasses
-import json
 import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -176,16 +174,6 @@ def identity(config):
   }
 
 
-def check_identity(config, meta, workdir):
-  """Raises ValueError naming the first setting that differs."""
-  for name, value in json.loads(json.dumps(identity(config))).items():
-    if meta.get(name) != value:
-      raise ValueError(
-        f'{workdir} belongs to another run: {name} is {meta.get(name)} there '
-        f'and {value} here; give another --workdir'
-      )
-
-
 class Previews:
   """Pictures of fixed captions, drawn as training goes on."""
 
@@ -220,22 +208,6 @@ class Previews:
     sheet.write(self._directory / f'step_{step:08d}.png')
 
 
-def require_finite(metrics, step):
-  """Raises ValueError where the loss is not a number any more."""
-  loss = float(metrics['loss'])
-  if not np.isfinite(loss):
-    raise ValueError(
-      f'loss is {loss} at step {step}; nothing of it was saved: lower the '
-      'learning rate or the clip and run again from the last checkpoint'
-    )
-  return loss
-
-
-def is_due(step, every, last):
-  """True every `every` steps and at the last one."""
-  return step % every == 0 or step == last
-
-
 def train(config, workdir):
   """Runs the job to `config.steps`, resuming if it can; returns the state."""
   workdir = pathlib.Path(workdir)
@@ -265,28 +237,22 @@ def train(config, workdir):
   held_out = open_batches(config, encoder.tokenizer, 'validation')
 
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
-    start = 0
-    if checkpoints.latest() is not None:
-      state, data, meta = checkpoints.restore(state)
-      check_identity(config, meta, workdir)
-      start = data['next_batch']
-      print(f'resuming from step {start}', file=sys.stderr)
+    state, start = checkpoints.resume(state, identity(config))
     metrics_log = metrics_lib.Metrics(workdir, start)
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
-    stream = batches.prefetch(start)
+    stream = pipeline.prefetch(batches.batch, start)
     validation_set = None
     previews = Previews(config, encoder, workdir)
 
     for step in range(start + 1, config.steps + 1):
-      _, batch = next(stream)
-      batch = partitioning.put_batch(batch, mesh)
+      batch = partitioning.put_batch(next(stream), mesh)
       state, metrics = train_step(state, encoder_params, batch)
 
-      if is_due(step, config.log_every, config.steps):
-        loss = require_finite(metrics, step)
-        rate = progress.report(step, loss=loss)
+      if progress.is_due(step, config.log_every):
+        metrics_lib.require_finite(metrics, step)
+        rate = progress.report(step, loss=metrics['loss'])
         metrics_log.write(step, images_per_second=rate, **metrics)
-      if is_due(step, config.validate_every, config.steps):
+      if progress.is_due(step, config.validate_every):
         if validation_set is None:
           validation_set = [
             partitioning.put_batch(held_out.batch(k), mesh)
@@ -299,11 +265,9 @@ def train(config, workdir):
         )
         metrics_log.write(step, validation_loss=loss)
         progress.note(f'step {step}  validation loss {loss:.5f}')
-      if is_due(step, config.checkpoint_every, config.steps):
-        require_finite(metrics, step)
-        checkpoints.save(
-          step, state, data={'next_batch': step}, meta=identity(config)
-        )
+      if progress.is_due(step, config.checkpoint_every):
+        metrics_lib.require_finite(metrics, step)
+        checkpoints.save(step, state, identity(config))
         stages.write(
           workdir / 'stage',
           config.stage,
@@ -311,7 +275,7 @@ def train(config, workdir):
           metadata={'step': str(step)},
         )
         progress.restart_clock()
-      if is_due(step, config.sample_every, config.steps):
+      if progress.is_due(step, config.sample_every):
         previews.draw(step, state.ema)
         progress.restart_clock()
     stream.close()

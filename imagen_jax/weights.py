@@ -55,9 +55,14 @@ def save(path, tree, dtype=np.float32, metadata=None):
 
 def save_json(path, fields):
   """Writes a JSON file atomically."""
+  save_bytes(path, (json.dumps(fields, indent=2) + '\n').encode())
+
+
+def save_bytes(path, content):
+  """Writes a file atomically."""
   fresh = _beside(path)
   try:
-    fresh.write_text(json.dumps(fields, indent=2) + '\n')
+    fresh.write_bytes(content)
     _sync_and_rename(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)

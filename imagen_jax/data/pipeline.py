@@ -87,20 +87,21 @@ class Batches:
     top, left = (int(np.clip(v, 0, room)) // grid * grid for v in (y, x))
     return top, left, p.crop, p.crop
 
-  def prefetch(self, start, ahead=4):
-    """Yields (k, batch) from batch `start` on, made ahead in a thread."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-      pending = [pool.submit(self.batch, start + i) for i in range(ahead)]
-      k = start
-      try:
-        while True:
-          batch = pending.pop(0).result()
-          pending.append(pool.submit(self.batch, k + ahead))
-          yield k, batch
-          k += 1
-      finally:
-        for future in pending:
-          future.cancel()
+
+def prefetch(batch, start, ahead=4):
+  """Yields batch(start), batch(start + 1), ... made ahead in a thread."""
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    pending = [pool.submit(batch, start + i) for i in range(ahead)]
+    following = start + ahead
+    try:
+      while True:
+        ready = pending.pop(0).result()
+        pending.append(pool.submit(batch, following))
+        yield ready
+        following += 1
+    finally:
+      for future in pending:
+        future.cancel()
 
 
 def uniforms(seed, index, n):

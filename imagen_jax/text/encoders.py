@@ -10,18 +10,15 @@ Weights become float32 in memory, whatever they are on disk.
 """
 
 import dataclasses
-import functools
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
+from imagen_jax import weights
 from imagen_jax.models import t5
 from imagen_jax.text import tokenizers
 
@@ -83,27 +80,24 @@ def param_shapes(config: t5.T5Config) -> dict[str, tuple[int, ...]]:
   variables = jax.eval_shape(
     t5.T5Encoder(config).init, jax.random.key(0), tokens, tokens
   )
-  return {name: x.shape for name, x in _flatten(variables['params']).items()}
+  return {
+    name: x.shape for name, x in weights.flatten(variables['params']).items()
+  }
 
 
 def save(directory: str, encoder: TextEncoder, dtype=np.float32) -> None:
   """Writes a text directory; each file is replaced whole."""
   path = pathlib.Path(directory)
   path.mkdir(parents=True, exist_ok=True)
-  weights = {
-    name: np.ascontiguousarray(np.asarray(value).astype(dtype))
-    for name, value in sorted(_flatten(encoder.params).items())
-  }
   fields = {
     'format_version': FORMAT_VERSION,
     'kind': 't5',
     'max_length': encoder.tokenizer.max_length,
     **dataclasses.asdict(encoder.config),
   }
-  config = json.dumps(fields, indent=2) + '\n'
-  _replace(path / TOKENIZER_FILE, encoder.tokenizer.model_proto)
-  _replace(path / WEIGHTS_FILE, safetensors.numpy.save(weights))
-  _replace(path / CONFIG_FILE, config.encode())
+  weights.save_bytes(path / TOKENIZER_FILE, encoder.tokenizer.model_proto)
+  weights.save(path / WEIGHTS_FILE, encoder.params, dtype)
+  weights.save_json(path / CONFIG_FILE, fields)
 
 
 def load(directory: str) -> TextEncoder:
@@ -113,16 +107,17 @@ def load(directory: str) -> TextEncoder:
   tokenizer = tokenizers.SentencePieceTokenizer(
     path / TOKENIZER_FILE, max_length, config.vocab_size
   )
-  weights = _read_weights(path / WEIGHTS_FILE)
+  found_weights = weights.flatten(weights.load(path / WEIGHTS_FILE))
   shapes = param_shapes(config)
   for name, shape in shapes.items():
-    found = weights[name].shape if name in weights else 'nothing'
+    there = found_weights.get(name)
+    found = 'nothing' if there is None else there.shape
     if found != shape:
       raise ValueError(
         f'{path / WEIGHTS_FILE}: {name} is {found}, {CONFIG_FILE} says '
         f'{shape}; copy both files from one encoder'
       )
-  params = _unflatten({name: weights[name] for name in shapes})
+  params = weights.unflatten({name: found_weights[name] for name in shapes})
   return TextEncoder(config=config, params=params, tokenizer=tokenizer)
 
 
@@ -147,45 +142,3 @@ def _read_config(path) -> tuple[t5.T5Config, int]:
     return t5.T5Config(mlp_activations=activations, **fields), max_length
   except (KeyError, TypeError) as error:
     raise ValueError(f'{path}: {error}; write the directory again') from error
-
-
-def _read_weights(path) -> dict[str, np.ndarray]:
-  try:
-    flat = safetensors.numpy.load_file(str(path))
-  except FileNotFoundError as error:
-    raise ValueError(f'{path} is missing; copy the directory again') from error
-  except (safetensors.SafetensorError, OSError) as error:
-    raise ValueError(f'{path} is damaged ({error}); copy it again') from error
-  return {name: value.astype(np.float32) for name, value in flat.items()}
-
-
-def _replace(path, content: bytes) -> None:
-  """A crash leaves the old file or the new one, never half of either."""
-  fresh = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    with open(fresh, 'wb') as file:
-      file.write(content)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(fresh, path)
-  finally:
-    fresh.unlink(missing_ok=True)
-
-
-def _flatten(tree, prefix='') -> dict:
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flatten(value, f'{prefix}{name}.')
-    else:
-      flat[prefix + name] = value
-  return flat
-
-
-def _unflatten(flat) -> dict:
-  tree = {}
-  for path, value in flat.items():
-    *parents, leaf = path.split('.')
-    node = functools.reduce(lambda n, key: n.setdefault(key, {}), parents, tree)
-    node[leaf] = value
-  return tree

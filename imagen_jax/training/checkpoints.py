@@ -4,7 +4,9 @@ Written to a temporary name and renamed, so that a crash at any moment leaves
 the checkpoint before it whole; the same command again resumes from the newest.
 """
 
+import json
 import pathlib
+import sys
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,8 +19,11 @@ class Checkpoints:
 
   Usage:
     with Checkpoints(workdir, keep=2) as checkpoints:
-      state = checkpoints.restore(state) if checkpoints.latest() ...
-      checkpoints.save(step, state, data={'next': step}, meta={...})
+      state, start = checkpoints.resume(state, identity)
+      ...
+      checkpoints.save(step, state, identity)
+
+  `identity` is a JSON-able dict of what must not change when a run resumes.
   """
 
   def __init__(self, workdir, keep=2):
@@ -41,7 +46,24 @@ class Checkpoints:
     """Step of the newest whole checkpoint, or None."""
     return self._manager.latest_step()
 
-  def save(self, step, state, data, meta):
+  def resume(self, state, identity):
+    """(state, batches done): the newest checkpoint, or `state` and 0.
+
+    Raises ValueError naming the first setting that differs from the saved.
+    """
+    if self.latest() is None:
+      return state, 0
+    state, data, meta = self.restore(state)
+    for name, value in json.loads(json.dumps(identity)).items():
+      if meta.get(name) != value:
+        raise ValueError(
+          f'{self.directory.parent} belongs to another run: {name} is '
+          f'{meta.get(name)} there and {value} here; give another --workdir'
+        )
+    print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
+    return state, data['next_batch']
+
+  def save(self, step, state, identity):
     """Saves and waits until the files are whole on disk.
 
     Raises ValueError naming the directory where they cannot be written; the
@@ -51,8 +73,8 @@ class Checkpoints:
       params=ocp.args.StandardSave(state.params),
       ema=ocp.args.StandardSave(state.ema),
       opt=ocp.args.StandardSave(state.opt),
-      data=ocp.args.JsonSave(data),
-      meta=ocp.args.JsonSave(meta),
+      data=ocp.args.JsonSave({'next_batch': step}),
+      meta=ocp.args.JsonSave(identity),
     )
     try:
       self._manager.save(step, args=items, force=True)

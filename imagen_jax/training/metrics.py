@@ -2,10 +2,21 @@
 and a progress line for the person at the terminal."""
 
 import json
+import math
 import os
 import pathlib
 import sys
 import time
+
+
+def require_finite(metrics, step):
+  """Raises ValueError where the loss is not a number any more."""
+  loss = float(metrics['loss'])
+  if not math.isfinite(loss):
+    raise ValueError(
+      f'loss is {loss} at step {step}; nothing of it was saved: lower the '
+      'learning rate or the clip and run again from the last checkpoint'
+    )
 
 
 class Metrics:
@@ -67,6 +78,10 @@ class Progress:
     self._step = start_step
     self._mark = time.monotonic()
 
+  def is_due(self, step, every):
+    """True every `every` steps and at the last one."""
+    return step % every == 0 or step == self._total
+
   def report(self, step, **scalars):
     """Prints the line and returns images/s since the last report."""
     now = time.monotonic()
@@ -74,7 +89,7 @@ class Progress:
     self._step, self._mark = step, now
     rate = self._batch / max(per_step, 1e-9)
     left = per_step * (self._total - step)
-    values = '  '.join(f'{k} {v:.4g}' for k, v in scalars.items())
+    values = '  '.join(f'{k} {float(v):.4g}' for k, v in scalars.items())
     line = (
       f'step {step}/{self._total}  {values}  {rate:.1f} images/s  '
       f'{_duration(left)} left'

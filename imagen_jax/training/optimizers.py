@@ -132,4 +132,4 @@ def make(optimizer, learning_rate, clip=1.0):
 
 def global_norm(grads):
   """Euclidean norm of all gradients together."""
-  return optax.global_norm(grads)
+  return optax.tree.norm(grads)

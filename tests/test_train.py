@@ -1,0 +1,228 @@
+"""The trainer: sharding, resuming, what it writes, what it refuses."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagen_jax import partitioning, stages, train
+from imagen_jax.diffusion import conditioning
+from imagen_jax.text import encoders
+from imagen_jax.training import checkpoints, optimizers
+from imagen_jax.training import state as state_lib
+from imagen_jax.training import step as step_lib
+from tests import tiny_cascade, tiny_job
+
+
+@pytest.fixture(scope='module')
+def text(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('text')
+  encoders.save(directory / 'text', tiny_cascade.encoder(directory))
+  return directory / 'text'
+
+
+ONE = partitioning.MeshConfig(data=1)
+EIGHT = partitioning.MeshConfig(data=4, fsdp=2, replicate_below=0)
+
+
+def _mesh(config):
+  return partitioning.make_mesh(
+    config, jax.devices()[: 1 if config is ONE else 8]
+  )
+
+
+def _run(job, mesh_config, steps):
+  """Parameters after `steps` of the real train step, and the first loss."""
+  mesh = _mesh(mesh_config)
+  encoder = encoders.load(job.text)
+  optimizer = optimizers.make(job.optimizer, job.learning_rate, job.clip)
+  state, shardings = state_lib.create(
+    lambda key: train.init_params(job.stage, key),
+    optimizer,
+    mesh,
+    mesh_config,
+    jax.random.key(job.seed),
+  )
+  # Zero-initialised outputs would hide the network from the loss.
+  params = tiny_cascade.random_params(job.stage)
+  params = jax.tree.map(
+    lambda p, s: jax.device_put(0.3 * p, s.sharding), params, state.params
+  )
+  state = state_lib.TrainState(
+    step=state.step, params=params, ema=state.ema, opt=state.opt
+  )
+  step = train.make_train_step(job, optimizer, encoder.config, mesh, shardings)
+  text = jax.device_put(encoder.params, partitioning.replicated(mesh))
+  batches = train.open_batches(job, encoder.tokenizer, 'train')
+  metrics = []
+  for k in range(steps):
+    batch = partitioning.put_batch(batches.batch(k), mesh)
+    state, m = step(state, text, batch)
+    metrics.append({k: float(v) for k, v in m.items()})
+  return state, metrics
+
+
+def _difference(a, b):
+  """Largest absolute difference of two trees."""
+  return max(
+    float(np.abs(np.asarray(x) - np.asarray(y)).max())
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))
+  )
+
+
+@pytest.mark.parametrize('resolution', [8, 16])
+def test_eight_devices_agree_with_one_under_sgd(text, resolution):
+  job = tiny_job.config(
+    text,
+    resolution,
+    optimizer=optimizers.SGD(),
+    learning_rate=optimizers.LearningRate(peak=1e-2, warmup=1),
+  )
+  one, metrics_one = _run(job, ONE, 20)
+  eight, metrics_eight = _run(job, EIGHT, 20)
+  sharded = [
+    p for p in jax.tree.leaves(eight.params) if 'fsdp' in str(p.sharding.spec)
+  ]
+  assert len(sharded) > 10, 'the test must shard parameters'
+  first, other = metrics_one[0], metrics_eight[0]
+  np.testing.assert_allclose(first['loss'], other['loss'], rtol=1e-5)
+  np.testing.assert_allclose(first['grad_norm'], other['grad_norm'], rtol=1e-5)
+  assert first['grad_norm'] > 1e-3
+  assert _difference(one.params, eight.params) < 1e-6
+  moved = _difference(
+    one.params,
+    jax.tree.map(lambda p: 0.3 * p, tiny_cascade.random_params(job.stage)),
+  )
+  assert moved > 1e-4, 'the test must train'
+
+
+def test_adam_drifts_little_across_devices(text):
+  job = tiny_job.config(text)
+  one, _ = _run(job, ONE, 10)
+  eight, _ = _run(job, EIGHT, 10)
+  drift = _difference(one.params, eight.params)
+  print(f'Adam, 10 steps of 1e-3: parameters differ by {drift:.1e}')
+  assert drift < 1e-3
+
+
+def _state_after(job, workdir):
+  train.train(job, workdir)
+  mesh = partitioning.make_mesh(job.mesh)
+  state, _ = state_lib.create(
+    lambda key: train.init_params(job.stage, key),
+    optimizers.make(job.optimizer, job.learning_rate, job.clip),
+    mesh,
+    job.mesh,
+    jax.random.key(0),
+  )
+  with checkpoints.Checkpoints(workdir) as saved:
+    return saved.restore(state)[0]
+
+
+@pytest.fixture(scope='module')
+def finished(text, tmp_path_factory):
+  """An uninterrupted run of 6 steps: its work directory and last state."""
+  workdir = tmp_path_factory.mktemp('run')
+  return workdir, _state_after(tiny_job.config(text), workdir)
+
+
+def test_resumed_run_equals_uninterrupted_bit_for_bit(text, tmp_path, finished):
+  train.train(tiny_job.config(text, steps=3), tmp_path)
+  resumed = _state_after(tiny_job.config(text, steps=6), tmp_path)
+  assert _difference(resumed.params, finished[1].params) == 0
+  assert _difference(resumed.ema, finished[1].ema) == 0
+  assert _difference(resumed.opt, finished[1].opt) == 0
+  assert int(resumed.step) == 6
+
+
+def test_writes_stage_metrics_and_samples(text, finished):
+  workdir, state = finished
+  stage, params = stages.read(workdir / 'stage')
+  assert stage == tiny_job.config(text).stage
+  assert _difference(params, state.ema) == 0
+  rows = [
+    json.loads(line)
+    for line in (workdir / 'metrics.jsonl').read_text().splitlines()
+  ]
+  assert [r['step'] for r in rows if 'loss' in r] == [2, 4, 6]
+  assert [r['step'] for r in rows if 'validation_loss' in r] == [3, 6]
+  assert (workdir / 'samples' / 'step_00000006.png').exists()
+
+
+def test_ema_is_the_ramped_average(text):
+  job = tiny_job.config(text, learning_rate=optimizers.LearningRate(warmup=1))
+  start, _ = _run(job, ONE, 0)
+  one, _ = _run(job, ONE, 1)
+  expected = jax.tree.map(lambda e, p: 0.1 * e + 0.9 * p, start.ema, one.params)
+  assert _difference(one.ema, expected) < 1e-6
+
+
+def test_dropped_captions_do_not_matter(text):
+  job = tiny_job.config(text)
+  encoder = encoders.load(job.text)
+  apply = stages.network(job.stage).apply
+  params = tiny_cascade.random_params(job.stage)
+  batch = train.open_batches(job, encoder.tokenizer, 'train').batch(0)
+  noise = step_lib.draw_noise(jax.random.key(0), batch, 0.0)
+
+  def losses(tokens, drop):
+    b = train.with_text(
+      {**batch, 'tokens': tokens}, encoder.config, encoder.params
+    )
+    fixed = step_lib.Noise(
+      t=noise.t,
+      eps=noise.eps,
+      drop=jnp.full_like(noise.drop, drop),
+      aug_level=noise.aug_level,
+      aug_eps=noise.aug_eps,
+    )
+    return step_lib.example_losses(job.stage, apply, params, b, fixed)
+
+  other = np.roll(batch['tokens'], 1, axis=0)
+  same = losses(batch['tokens'], True) - losses(other, True)
+  assert float(jnp.abs(same).max()) == 0
+  told = losses(batch['tokens'], False) - losses(other, False)
+  assert float(jnp.abs(told).max()) > 1e-6
+
+
+def test_batch_that_does_not_divide(text, tmp_path):
+  job = tiny_job.config(text, batch_size=12)
+  with pytest.raises(ValueError, match='12 does not divide over 8 .* use 8 or'):
+    train.train(job, tmp_path)
+
+
+def test_work_directory_of_another_run(text, finished):
+  job = tiny_job.config(text, seed=1)
+  with pytest.raises(ValueError, match='seed is 0 there and 1 here'):
+    train.train(job, finished[0])
+
+
+def test_encoder_of_another_width(text, tmp_path):
+  job = tiny_job.config(text)
+  stage = dataclasses.replace(job.stage, max_length=7)
+  with pytest.raises(ValueError, match='width 16 and length 7.*16 and 12'):
+    train.train(tiny_job.config(text, stage=stage), tmp_path)
+
+
+def test_loss_that_is_not_finite_stops_the_run(text, tmp_path, capsys):
+  job = tiny_job.config(
+    text,
+    optimizer=optimizers.SGD(),
+    clip=None,
+    learning_rate=optimizers.LearningRate(peak=1e30, warmup=1),
+  )
+  with pytest.raises(ValueError, match='loss is (nan|inf) at step'):
+    train.train(job, tmp_path)
+  assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
+
+
+def test_augmentation_is_told_and_bounded():
+  low_res = jnp.ones([2, 4, 4, 3])
+  noise = jnp.full_like(low_res, -1.0)
+  out, logsnr = conditioning.augment(low_res, jnp.array([0.0, 1.0]), noise)
+  np.testing.assert_allclose(out[0], 1.0, atol=1e-4)
+  np.testing.assert_allclose(out[1], -1.0, atol=1e-4)
+  np.testing.assert_allclose(logsnr, [20.0, -20.0], atol=1e-3)
