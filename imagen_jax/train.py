@@ -20,7 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagen_jax import partitioning, pictures, stage_sampler, stages
+from imagen_jax import (
+  partitioning,
+  pictures,
+  stage_sampler,
+  stages,
+  weights,
+)
 from imagen_jax.data import pipeline
 from imagen_jax.text import encoders
 from imagen_jax.training import checkpoints as checkpoints_lib
@@ -40,6 +46,7 @@ class TrainConfig:
   data: pipeline.EmojiScenes
   pictures: pipeline.Pictures
   text: str | None = None  # text directory; None = the shipped tiny T5
+  init_from: str | None = None  # stage directory to start from; None = random
   optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (
     optimizers.Adam()
   )
@@ -79,6 +86,33 @@ def init_params(stage, key):
   # Parameters do not depend on the picture's size: initialise on a small one.
   inputs = stages.example_inputs(stage, resolution=min(64, stage.resolution))
   return stages.network(stage).init(key, **inputs)['params']
+
+
+def start_from(directory, state):
+  """`state` with the weights of a stage directory, for fine-tuning.
+
+  Raises ValueError naming the first parameter that does not fit.
+  """
+  _, params = stages.read(directory)
+  there, here = weights.flatten(params), weights.flatten(state.params)
+  for name in sorted(set(there) | set(here)):
+    shapes = [
+      tree[name].shape if name in tree else None for tree in (there, here)
+    ]
+    if shapes[0] != shapes[1]:
+      raise ValueError(
+        f'{directory}: {name} is {shapes[0]} there and {shapes[1]} in this '
+        'stage; start from weights of the same model'
+      )
+
+  def place(p, like):
+    return jax.device_put(p, like.sharding)
+
+  return dataclasses.replace(
+    state,
+    params=jax.tree.map(place, params, state.params),
+    ema=jax.tree.map(place, params, state.ema),
+  )
 
 
 def describe(config):
@@ -229,6 +263,8 @@ def train(config, workdir):
     config.mesh,
     jax.random.key(config.seed),
   )
+  if config.init_from is not None:
+    state = start_from(config.init_from, state)
   train_step = make_train_step(
     config, optimizer, encoder.config, mesh, shardings
   )

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 
 from imagen_jax.diffusion import conditioning, images, process
 
+MAX_X0_WEIGHT = 10.0
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Noise:
@@ -70,6 +72,19 @@ def example_losses(stage, apply, params, batch, noise):
     up = conditioning.upsample(low_res, x0.shape[1])
     extra = {'low_res': up, 'aug_logsnr': aug_logsnr}
   prediction = apply({'params': params}, z, logsnr, text, mask, **extra)
-  return process.squared_error(
+  error = process.squared_error(
     prediction, x0, noise.eps, logsnr, stage.prediction
   )
+  return error * loss_weight(stage.prediction, logsnr)
+
+
+def loss_weight(kind, logsnr):
+  """Weight [b] of the squared error in the space of the prediction `kind`.
+
+  eps and v: 1 (equation 2; Salimans and Ho 2022). x0: that of v, 1 + SNR, but
+  bounded: without a bound the nearly clean examples, where there is nothing
+  to learn but copying, outweigh all others by e^20. Not in the paper.
+  """
+  if kind == 'x0':
+    return jnp.minimum(1.0 + jnp.exp(logsnr), MAX_X0_WEIGHT)
+  return jnp.ones_like(logsnr)
