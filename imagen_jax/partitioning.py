@@ -70,7 +70,7 @@ def state_shardings(shapes, mesh, config=MeshConfig()):
 
   def sharding(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    if not np.issubdtype(leaf.dtype, np.number):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended):  # keys
       return NamedSharding(mesh, PartitionSpec())
     spec = spec_for(name, leaf.shape, leaf.dtype, mesh, config)
     return NamedSharding(mesh, spec)

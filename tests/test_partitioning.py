@@ -1,0 +1,66 @@
+"""Where arrays lie on 8 emulated devices."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec
+
+from imagen_jax import partitioning
+
+MESH = partitioning.MeshConfig(data=2, fsdp=4)
+
+
+@pytest.fixture
+def mesh():
+  return partitioning.make_mesh(MESH)
+
+
+@pytest.mark.parametrize(
+  'shape, expected',
+  [
+    ((1024, 1024), PartitionSpec('fsdp')),  # 4 MiB; the first of equals
+    ((1024, 1023), PartitionSpec()),  # below 4 MiB: stays whole
+    ((3, 3, 512, 1024), PartitionSpec(None, None, None, 'fsdp')),
+    ((3, 3, 4096, 1023), PartitionSpec(None, None, 'fsdp')),
+    ((3001, 1001), PartitionSpec()),  # nothing divides
+  ],
+)
+def test_largest_dimension_that_divides(mesh, shape, expected):
+  spec = partitioning.spec_for('a/kernel', shape, jnp.float32, mesh, MESH)
+  assert spec == expected
+
+
+def test_overrides_come_first(mesh):
+  config = partitioning.MeshConfig(
+    data=2, fsdp=4, overrides=(('query/kernel$', (None, 'tensor')),)
+  )
+  spec = partitioning.spec_for(
+    'x/query/kernel', (8, 8), jnp.float32, mesh, config
+  )
+  assert spec == PartitionSpec(None, 'tensor')
+
+
+def test_optimizer_state_lies_where_its_parameters_lie(mesh):
+  shapes = {
+    'params': {'kernel': jax.ShapeDtypeStruct((2048, 1024), jnp.float32)},
+    'opt': ({'kernel': jax.ShapeDtypeStruct((2048, 1024), jnp.float32)},),
+    'key': jax.eval_shape(lambda: jax.random.key(0)),
+  }
+  shardings = partitioning.state_shardings(shapes, mesh, MESH)
+  assert shardings['params']['kernel'].spec == PartitionSpec('fsdp')
+  assert shardings['opt'][0]['kernel'] == shardings['params']['kernel']
+  assert shardings['key'].spec == PartitionSpec()
+
+
+def test_batch_lies_over_data_and_fsdp(mesh):
+  batch = partitioning.put_batch({'image': jnp.zeros([16, 4])}, mesh)
+  shapes = {s.data.shape for s in batch['image'].addressable_shards}
+  assert shapes == {(2, 4)}
+
+
+def test_sizes_that_do_not_fit():
+  with pytest.raises(ValueError, match='needs 6 devices, there are 8'):
+    partitioning.make_mesh(partitioning.MeshConfig(data=2, fsdp=3))
+  mesh = partitioning.make_mesh(MESH)
+  with pytest.raises(ValueError, match='12 does not divide .* use 8 or 16'):
+    partitioning.check_batch(12, mesh)

@@ -1,0 +1,69 @@
+"""Checkpoints: whole or not there, and only for the run they belong to."""
+
+import contextlib
+import resource
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagen_jax.training import checkpoints, state
+
+IDENTITY = {'seed': 0, 'sizes': (1, 2)}
+
+
+def _state(value, n=64):
+  params = {'kernel': jnp.full([n, n], value)}
+  return state.TrainState(
+    step=jnp.zeros([], jnp.int32), params=params, ema=params, opt=params
+  )
+
+
+@contextlib.contextmanager
+def _disk_full(limit):
+  """No file may grow beyond `limit` bytes, as on a full disk."""
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_disk_full_is_one_line_and_keeps_the_checkpoint_before(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), IDENTITY)
+    rng = np.random.default_rng(0)
+    noise = {'kernel': jnp.asarray(rng.normal(size=[512, 512]))}
+    large = state.TrainState(
+      step=jnp.zeros([], jnp.int32), params=noise, ema=noise, opt=noise
+    )
+    with _disk_full(100_000):
+      with pytest.raises(ValueError, match='step 2 could not be written') as e:
+        saved.save(2, large, IDENTITY)
+    assert 'free space there and run the same' in str(e.value)
+    assert '\n' not in str(e.value)
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    restored, done = saved.resume(_state(0.0), IDENTITY)
+  assert done == 1
+  assert int(restored.step) == 1
+  assert float(restored.params['kernel'].min()) == 1.0
+
+
+def test_keeps_the_newest(tmp_path):
+  with checkpoints.Checkpoints(tmp_path, keep=2) as saved:
+    for step in (1, 2, 3):
+      saved.save(step, _state(float(step)), IDENTITY)
+    assert saved.latest() == 3
+  steps = sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*'))
+  assert steps == ['2', '3']
+
+
+def test_other_settings_and_other_shapes_are_refused(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    assert saved.resume(_state(5.0), IDENTITY)[1] == 0
+    saved.save(1, _state(1.0), IDENTITY)
+    with pytest.raises(ValueError, match='seed is 0 there and 7 here'):
+      saved.resume(_state(0.0), {**IDENTITY, 'seed': 7})
+    with pytest.raises(ValueError, match='does not fit this configuration'):
+      saved.resume(_state(0.0, n=32), IDENTITY)

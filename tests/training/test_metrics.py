@@ -1,0 +1,42 @@
+"""Metrics survive crashes and resumed runs."""
+
+import json
+
+import pytest
+
+from imagen_jax.training import metrics
+
+
+def _steps(workdir):
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line)['step'] for line in lines]
+
+
+def test_resumed_run_drops_the_rows_it_writes_again(tmp_path):
+  log = metrics.Metrics(tmp_path, 0)
+  for step in (1, 2, 3):
+    log.write(step, loss=0.5)
+  log.close()
+  with open(tmp_path / 'metrics.jsonl', 'a') as file:
+    file.write('{"step": 4, "lo')  # cut short by a crash
+  log = metrics.Metrics(tmp_path, 2)
+  log.write(3, loss=0.25)
+  log.close()
+  assert _steps(tmp_path) == [1, 2, 3]
+
+
+def test_progress_line(capsys):
+  progress = metrics.Progress(0, 10, 32)
+  progress.report(5, loss=0.125)
+  said = capsys.readouterr().err
+  assert 'step 5/10  loss 0.125' in said
+  assert 'images/s' in said and 'left' in said
+  assert progress.is_due(10, 3) and progress.is_due(9, 3)
+  assert not progress.is_due(8, 3)
+
+
+@pytest.mark.parametrize('loss', [float('nan'), float('inf')])
+def test_loss_must_be_finite(loss):
+  metrics.require_finite({'loss': 0.1}, 1)
+  with pytest.raises(ValueError, match='at step 7; nothing of it was saved'):
+    metrics.require_finite({'loss': loss}, 7)

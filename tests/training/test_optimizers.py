@@ -1,0 +1,75 @@
+"""The learning rate's shape, and what each optimizer does in one step."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from imagen_jax.training import optimizers
+
+RATE = optimizers.LearningRate(peak=2.0, warmup=4)
+
+
+def test_warm_up_constant_decay():
+  rate = optimizers.LearningRate(
+    peak=2.0, warmup=4, decay_start=10, decay_steps=5
+  ).schedule()
+  steps = [0, 1, 4, 9, 10, 11, 15, 99]
+  expected = [0, 0.5, 2, 2, 2, 1.6, 0, 0]
+  np.testing.assert_allclose([rate(s) for s in steps], expected, atol=1e-6)
+  np.testing.assert_allclose(RATE.schedule()(10**6), 2.0)
+
+
+def test_decay_inside_the_warm_up():
+  rate = optimizers.LearningRate(warmup=10, decay_start=5)
+  with pytest.raises(ValueError, match='decay_start 5 lies inside .* of 10'):
+    rate.schedule()
+
+
+def _step(optimizer, params, grads, clip=None):
+  rate = optimizers.LearningRate(peak=1.0, warmup=1)
+  transform = optimizers.make(optimizer, rate, clip)
+  state = transform.init(params)
+  # The first step has rate 0: the warm-up begins there.
+  _, state = transform.update(grads, state, params)
+  updates, _ = transform.update(grads, state, params)
+  return updates
+
+
+def test_adam_moves_by_the_rate_against_the_sign():
+  params = {'a': jnp.zeros(3)}
+  grads = {'a': jnp.array([1e-3, -5.0, 2.0])}
+  np.testing.assert_allclose(
+    _step(optimizers.Adam(), params, grads)['a'], [-1, 1, -1], rtol=1e-4
+  )
+
+
+def test_clipping_bounds_the_global_norm():
+  params = {'a': jnp.zeros(2), 'b': jnp.zeros(1)}
+  grads = {'a': jnp.array([3.0, 0.0]), 'b': jnp.array([4.0])}
+  updates = _step(optimizers.SGD(), params, grads, clip=1.0)
+  np.testing.assert_allclose(updates['a'], [-0.6, 0], rtol=1e-5)
+  np.testing.assert_allclose(updates['b'], [-0.8], rtol=1e-5)
+
+
+def test_muon_makes_kernels_orthogonal_and_leaves_the_ends_to_adam():
+  rng = np.random.default_rng(0)
+  shapes = {
+    'input_conv': {'kernel': (3, 3, 4, 8)},
+    'block': {'kernel': (3, 3, 4, 8), 'bias': (8,)},
+  }
+  grads = {
+    name: {k: jnp.asarray(rng.normal(size=s)) for k, s in leaves.items()}
+    for name, leaves in shapes.items()
+  }
+  params = optax.tree.zeros_like(grads)
+  updates = _step(optimizers.Muon(), params, grads)
+  matrix = np.asarray(updates['block']['kernel']).reshape(36, 8)
+  singular = np.linalg.svd(matrix, compute_uv=False)
+  assert singular.max() / singular.min() < 2.0  # Newton-Schulz: 0.7 to 1.2
+  # Adam's first steps: the sign of the gradient times its smaller rate (here
+  # with Nesterov's momentum, which makes them a little longer).
+  for name, leaf in (('input_conv', 'kernel'), ('block', 'bias')):
+    steps = np.asarray(updates[name][leaf])
+    np.testing.assert_array_equal(np.sign(steps), -np.sign(grads[name][leaf]))
+    np.testing.assert_allclose(np.abs(steps), 0.087, rtol=0.01)
