@@ -10,6 +10,7 @@ import pytest
 from imagen_jax import cascade as cascade_lib
 from imagen_jax import evaluate, stages
 from imagen_jax.data.emoji_scenes import drawing, source, splits
+from tests import tiny_cascade
 
 WRONG = 3  # every third caption is drawn in green
 
@@ -139,3 +140,16 @@ def test_judges_the_last_stage_of_at_most_256_that_can_be_read(book):
   assert evaluate.last_stage(sizes(512)) == 512
   with pytest.raises(ValueError, match='8 px, the checker needs 64'):
     evaluate.check_resolution(8)
+
+
+def test_real_cascades_are_checked_before_anything_is_drawn(tmp_path, capsys):
+  tiny = tiny_cascade.directory()  # 32 px
+  for cascade, words in (
+    (tiny, '32 px, the checker needs 64'),
+    (tmp_path / 'none', 'does not exist'),
+  ):
+    arguments = [f'--cascade={cascade}', f'--out={tmp_path / "out"}']
+    assert evaluate.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count('\n') == 1
+  assert not (tmp_path / 'out').exists()
