@@ -1,0 +1,51 @@
+"""Null text, caption dropout and noise augmentation."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from imagen_jax.diffusion import conditioning, schedules
+
+
+def _text():
+  rng = np.random.default_rng(0)
+  text = rng.standard_normal((3, 4, 5)).astype(np.float32)
+  mask = np.array([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]], bool)
+  return text, mask
+
+
+def test_null_text_is_zero_with_one_visible_token():
+  text, mask = conditioning.null_text(*_text())
+  assert not np.any(text) and text.shape == (3, 4, 5)
+  np.testing.assert_array_equal(mask, [[True, False, False, False]] * 3)
+
+
+def test_drop_text_drops_the_chosen_examples_alone():
+  text, mask = _text()
+  drop = np.array([False, True, False])
+  got, got_mask = conditioning.drop_text(text, mask, drop)
+  null, null_mask = conditioning.null_text(text, mask)
+  for i in range(3):
+    expected = (null, null_mask) if drop[i] else (text, mask)
+    np.testing.assert_array_equal(got[i], expected[0][i])
+    np.testing.assert_array_equal(got_mask[i], expected[1][i])
+
+
+def test_augment_has_a_level_per_example():
+  rng = np.random.default_rng(1)
+  low_res, noise = rng.standard_normal((2, 4, 8, 8, 3)).astype(np.float32)
+  level = np.array([0.0, 0.1, 0.5, 1.0], np.float32)
+  got, logsnr = conditioning.augment(low_res, level, noise)
+  np.testing.assert_array_equal(logsnr, schedules.Cosine()(level))
+  angle = np.pi / 2 * level.reshape(-1, 1, 1, 1)
+  expected = np.cos(angle) * low_res + np.sin(angle) * noise
+  np.testing.assert_allclose(got, expected, atol=5e-4)
+  np.testing.assert_allclose(got[0], low_res[0], atol=5e-4)
+
+
+def test_upsample_is_bilinear_at_pixel_centres():
+  ramp = jnp.arange(4.0).reshape(1, 1, 4, 1)
+  ramp = jnp.broadcast_to(ramp, (1, 4, 4, 3))
+  up = conditioning.upsample(ramp, 8)
+  expected = [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+  for row in np.asarray(up[0, :, :, 0]):
+    np.testing.assert_allclose(row, expected, atol=1e-6)
