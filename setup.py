@@ -36,6 +36,7 @@ EXTRAS = {
     'tensorflow-datasets>=4.9.9',
     'seqio>=0.0.19',
     'clu>=0.0.12',
+    'importlib_resources>=6.0',  # missing from tfds' own requirements
   ],
   'dev': [
     'pytest>=8.0',

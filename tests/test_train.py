@@ -226,3 +226,24 @@ def test_augmentation_is_told_and_bounded():
   np.testing.assert_allclose(out[0], 1.0, atol=1e-4)
   np.testing.assert_allclose(out[1], -1.0, atol=1e-4)
   np.testing.assert_allclose(logsnr, [20.0, -20.0], atol=1e-3)
+
+
+def test_fine_tuning_starts_from_a_stage(text, finished, tmp_path):
+  job = tiny_job.config(text)
+  start, _ = _run(job, ONE, 0)
+  state = train.start_from(finished[0] / 'stage', start)
+  assert _difference(state.params, finished[1].ema) == 0
+  assert _difference(state.ema, finished[1].ema) == 0
+  other = tiny_cascade.stage(16)
+  stages.write(tmp_path, other, tiny_cascade.random_params(other))
+  with pytest.raises(ValueError, match='there and .* start from weights of'):
+    train.start_from(tmp_path, start)
+
+
+def test_loss_weight_makes_x0_errors_v_errors_up_to_a_bound():
+  logsnr = jnp.array([-20.0, 0.0, 2.0, 20.0])
+  weight = step_lib.loss_weight('x0', logsnr)
+  np.testing.assert_allclose(weight[:3], 1 + np.exp(logsnr[:3]), rtol=1e-5)
+  assert weight[3] == step_lib.MAX_X0_WEIGHT
+  for kind in ('v', 'eps'):
+    np.testing.assert_array_equal(step_lib.loss_weight(kind, logsnr), 1.0)
