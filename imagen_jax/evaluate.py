@@ -13,14 +13,13 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import pathlib
 import sys
 
 import tqdm
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import compilation_cache, pictures
+from imagen_jax import compilation_cache, flags, pictures, weights
 from imagen_jax.data.emoji_scenes import checker, scenes, splits
 from imagen_jax.evaluation import alignment, questions, records, sheets
 
@@ -28,16 +27,9 @@ UPTO = 256  # pixels; the checker looks at 64, so more shows no more
 SCORES = 'scores.json'
 
 
-class _Parser(argparse.ArgumentParser):
-  """An ArgumentParser whose errors are one line."""
-
-  def error(self, message):
-    self.exit(2, f'error: {message}; see --help\n')
-
-
 def parser():
   """The command line."""
-  p = _Parser(
+  p = flags.Parser(
     prog='python -m imagen_jax.evaluate',
     description='Scores a cascade on the scenes of the embedded data set.',
     allow_abbrev=False,
@@ -58,7 +50,7 @@ def parser():
   )
   add(
     '--num',
-    type=_whole('pictures', 1, 1_000_000),
+    type=flags.whole('pictures', 1, 1_000_000),
     default=100,
     metavar='N',
     help='pictures per split, at most what it holds; always the same ones, '
@@ -66,7 +58,7 @@ def parser():
   )
   add(
     '--upto',
-    type=_whole('pixels', 1, 2**20),
+    type=flags.whole('pixels', 1, 2**20),
     metavar='PIXELS',
     help='resolution of the last stage to run (default: the last stage of at '
     f'most {UPTO})',
@@ -90,7 +82,7 @@ def parser():
   )
   add(
     '--seed',
-    type=_whole('seed', 0, 2**32 - 1),
+    type=flags.whole('seed', 0, 2**32 - 1),
     default=0,
     metavar='N',
     help='whole number from 0 to 2^32 - 1 (default: 0)',
@@ -102,7 +94,7 @@ def parser():
   ):
     add(
       f'--{name}',
-      type=_list_of(kind),
+      type=flags.list_of(kind),
       metavar='X[,X...]',
       help=f"{unit}; one value or one per stage (default: the stages' own)",
     )
@@ -262,9 +254,7 @@ def write_scores(path, scores):
     scores = json.loads(path.read_text()) | scores
   except (OSError, ValueError):
     pass  # none yet
-  fresh = path.with_suffix('.new')
-  fresh.write_text(json.dumps(scores, indent=1) + '\n')
-  os.replace(fresh, path)
+  weights.save_json(path, scores)
 
 
 def _splits(text):
@@ -276,37 +266,6 @@ def _splits(text):
         f'unknown split {name!r}: choose of {", ".join(splits.SIZES)}'
       )
   return names
-
-
-def _whole(what, low, high):
-  """An argparse type: a whole number of `what` from `low` to `high`."""
-
-  def parse(text):
-    try:
-      value = int(text)
-    except ValueError:
-      value = None
-    if value is None or not low <= value <= high:
-      raise argparse.ArgumentTypeError(
-        f'{text!r} is no whole number ({what}) from {low} to {high}'
-      )
-    return value
-
-  return parse
-
-
-def _list_of(kind):
-  """An argparse type: one value or several separated by commas."""
-
-  def parse(text):
-    try:
-      return [kind(part) for part in text.split(',')]
-    except ValueError:
-      raise argparse.ArgumentTypeError(
-        f'{text!r} is no list of numbers separated by commas'
-      ) from None
-
-  return parse
 
 
 if __name__ == '__main__':
