@@ -11,6 +11,8 @@ import contextlib
 import pathlib
 import sys
 
+import absl.logging
+
 import gin
 from imagen_jax import compilation_cache
 
@@ -101,6 +103,8 @@ def run(function, config_class, describe, argv=None):
       print(describe(config))
       return
     compilation_cache.enable()
+    # orbax warns of each save that it had to wait for, which we mean to do.
+    absl.logging.set_verbosity(absl.logging.ERROR)
     workdir = pathlib.Path(args.workdir)
     try:
       workdir.mkdir(parents=True, exist_ok=True)
