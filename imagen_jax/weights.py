@@ -48,6 +48,7 @@ def save(path, tree, dtype=np.float32, metadata=None):
   fresh = _beside(path)
   try:
     safetensors.numpy.save_file(flat, str(fresh), metadata=metadata)
+    fresh.chmod(0o644)  # safetensors writes for the owner's eyes alone
     _sync_and_rename(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)
