@@ -17,7 +17,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 
-SMOOTH = 0.9  # of the running mean over reports
+SMOOTH = 0.6  # of the running mean over reports
 
 
 def rows(workdir):
@@ -33,10 +33,12 @@ def batch_size(workdir):
 
 
 def smooth(values):
-  out, mean = [], values[0]
+  """Running mean that does not remember its start."""
+  out, total, weight = [], 0.0, 0.0
   for value in values:
-    mean = SMOOTH * mean + (1 - SMOOTH) * value
-    out.append(mean)
+    total = SMOOTH * total + value
+    weight = SMOOTH * weight + 1.0
+    out.append(total / weight)
   return np.array(out)
 
 
