@@ -74,6 +74,11 @@ class Stage:
         f'stage {self.name}: text_width {self.text_width} differs from the '
         f"model's {self.model.text_width}; set both to the encoder's width"
       )
+    if getattr(self.model, 'residual', False) and self.prediction != 'x0':
+      raise ValueError(
+        f'stage {self.name}: a residual model predicts x0, not '
+        f"{self.prediction!r}; set prediction='x0' or residual=False"
+      )
     if self.low_res is not None and self.resolution % self.low_res:
       raise ValueError(
         f'stage {self.name}: resolution {self.resolution} is no multiple of '

@@ -13,7 +13,7 @@ from imagen_jax.training import state
 ROOT = pathlib.Path(__file__).parents[1] / 'gin'
 LEAVES = sorted(ROOT.glob('*.gin'))
 COUNTS = {
-  'scenes_64': 5_132_848,
+  'scenes_64': 6_324_144,
   'scenes_256': 3_258_992,
   'scenes_1024': 1_221_360,
 }
@@ -92,4 +92,4 @@ def test_dry_run_prints_configuration_and_count(capsys):
   cli.run(train.train, train.TrainConfig, train.describe, argv)
   out = capsys.readouterr().out
   assert 'UNetConfig.widths = (64, 128)' in out
-  assert '5,132,848 parameters, 20,000 steps of 32' in out
+  assert '6,324,144 parameters, 40,000 steps of 16' in out

@@ -1,5 +1,6 @@
 """Stage directories: what is written is read; what is damaged is named."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -69,3 +70,11 @@ def test_missing_and_damaged_files(tmp_path):
   (tmp_path / 'stage.json').write_text('{"name": ')
   with pytest.raises(ValueError, match='stage.json is damaged'):
     stages.read(tmp_path)
+
+
+def test_a_residual_model_predicts_x0():
+  stage = tiny_cascade.stage(16)
+  model = dataclasses.replace(stage.model, residual=True)
+  dataclasses.replace(stage, model=model, prediction='x0')
+  with pytest.raises(ValueError, match="predicts x0, not 'eps'; set prediction"):
+    dataclasses.replace(stage, model=model, prediction='eps')

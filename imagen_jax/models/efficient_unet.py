@@ -37,9 +37,14 @@ class EfficientUNetConfig:
   embedding_width: int = 1024  # of noise level, augmentation and pooled text
   text_width: int = 4096  # of the text encoder
   low_res: bool = True  # conditioned on a low-resolution picture and its noise
+  residual: bool = False  # predict x0 as a change of the low-resolution picture
   groups: int = 32  # of group norm
   fold: int = 1  # pixels folded into channels, each way (1: none)
   dtype: str = 'float32'  # compute type; parameters are float32
+
+  def __post_init__(self):
+    if self.residual and not self.low_res:
+      raise ValueError('residual=True needs low_res=True: there is no picture')
 
   @property
   def grids(self):
@@ -142,7 +147,13 @@ class EfficientUNet(nn.Module):
     x = layers.conv3x3(
       z.shape[-1] * c.fold**2, 'float32', 'output_conv', zeros=True
     )(nn.swish(x))
-    return layers.unfold(x, c.fold)
+    x = layers.unfold(x, c.fold)
+    if c.residual:
+      # Not in the paper. What was noised to alpha low_res + sigma eps is, times
+      # alpha, its best linear estimate: colours need no learning.
+      alpha = jnp.sqrt(nn.sigmoid(aug_logsnr.astype(jnp.float32)))
+      x += alpha[:, None, None, None] * low_res.astype(jnp.float32)
+    return x
 
   def _blocks(self, place, level, x, emb, text, mask):
     """CombineEmbs, residual blocks and attention, common to D- and UBlock."""

@@ -1,5 +1,6 @@
 """Facts about the Efficient U-Net: order of its parts, start, conditioning."""
 
+import dataclasses
 import functools
 import math
 
@@ -61,6 +62,24 @@ def test_output_starts_at_zero():
   out = _apply(_start(), *_inputs())
   assert out.shape == (2, 16, 16, 3) and out.dtype == jnp.float32
   assert np.abs(out).max() == 0
+
+
+def test_a_residual_model_starts_as_the_low_res_picture():
+  config = dataclasses.replace(_CONFIG, residual=True)
+  network = efficient_unet.EfficientUNet(config)
+  *_, low_res, aug_logsnr = inputs = _inputs()
+  alpha = np.sqrt(1 / (1 + np.exp(-np.asarray(aug_logsnr))))
+  expected = alpha[:, None, None, None] * low_res
+  out = jax.jit(network.apply)(_start(), *inputs)
+  np.testing.assert_allclose(out, expected, atol=1e-6)
+  # What it learns is added to that, with the same parameters.
+  change = jax.jit(network.apply)(_params(), *inputs) - expected
+  np.testing.assert_allclose(change, _apply(_params(), *inputs), atol=1e-4)
+
+
+def test_a_residual_needs_a_low_res_picture():
+  with pytest.raises(ValueError, match='residual=True needs low_res=True'):
+    dataclasses.replace(_CONFIG, residual=True, low_res=False)
 
 
 def test_every_input_counts():
