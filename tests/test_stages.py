@@ -76,5 +76,5 @@ def test_a_residual_model_predicts_x0():
   stage = tiny_cascade.stage(16)
   model = dataclasses.replace(stage.model, residual=True)
   dataclasses.replace(stage, model=model, prediction='x0')
-  with pytest.raises(ValueError, match="predicts x0, not 'eps'; set prediction"):
+  with pytest.raises(ValueError, match="predicts x0, not 'eps'"):
     dataclasses.replace(stage, model=model, prediction='eps')
