@@ -91,5 +91,5 @@ def test_dry_run_prints_configuration_and_count(capsys):
   argv = [f'--gin_file={ROOT / "scenes_64.gin"}', '--dry_run']
   cli.run(train.train, train.TrainConfig, train.describe, argv)
   out = capsys.readouterr().out
-  assert 'UNetConfig.widths = (64, 128)' in out
+  assert 'UNetConfig.widths = (128, 128)' in out
   assert '6,324,144 parameters, 40,000 steps of 16' in out
