@@ -10,6 +10,7 @@ Weights become float32 in memory, whatever they are on disk.
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from imagen_jax import weights
 from imagen_jax.models import t5
@@ -72,6 +74,40 @@ class TextEncoder:
       )
       text[rows] = np.asarray(part)[: len(tokens[rows])]
     return text, mask
+
+  def fingerprint(self) -> dict:
+    """All that decides an embedding, ready for JSON.
+
+    Reads every weight, one at a time; on several hosts all must call it.
+    """
+    fields = dataclasses.asdict(self.config)
+    return {
+      'kind': _kind(self.config),
+      'weights': weights_sha256(self.params),
+      'tokenizer': self.tokenizer.sha256(),
+      'max_length': self.tokenizer.max_length,
+      'dtype': fields.pop('dtype'),
+      'config': json.loads(json.dumps(fields)),  # tuples become lists
+    }
+
+
+def weights_sha256(params: dict) -> str:
+  """Checksum over names in their order, shapes, dtypes and bytes."""
+  digest = hashlib.sha256()
+  for name, x in sorted(weights.flatten(params).items()):
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+      x = multihost_utils.process_allgather(x, tiled=True)
+    x = np.ascontiguousarray(x)
+    digest.update(f'{name} {x.dtype} {x.shape}\n'.encode())
+    digest.update(x.view(np.uint8).data)
+  return digest.hexdigest()
+
+
+def _kind(config) -> str:
+  """The family's name, in encoder.json and in fingerprints."""
+  if not isinstance(config, t5.T5Config):
+    raise TypeError(f'no text encoder has a {type(config).__name__}')
+  return 't5'
 
 
 def param_shapes(config: t5.T5Config) -> dict[str, tuple[int, ...]]:

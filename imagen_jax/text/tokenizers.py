@@ -5,6 +5,7 @@ Captions -> tokens int32 [b, l] and mask bool [b, l]: pad 0, end of sequence
 the last rows of the embedding, the first sentinel the very last (T5).
 """
 
+import hashlib
 import io
 import pathlib
 from collections.abc import Sequence
@@ -61,6 +62,10 @@ class SentencePieceTokenizer:
   @property
   def pieces(self) -> int:
     return self._model.get_piece_size()
+
+  def sha256(self) -> str:
+    """Checksum of the file that decides the tokens."""
+    return hashlib.sha256(self.model_proto).hexdigest()
 
   def ids(self, caption: str) -> list[int]:
     """Plain encoding: no end of sequence, no cut."""

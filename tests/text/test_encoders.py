@@ -126,6 +126,24 @@ def test_missing_and_damaged_files_are_named(directory, tmp_path):
     encoders.load(directory)
 
 
+def test_the_fingerprint_names_all_that_decides_an_embedding(encoder):
+  first = encoder.fingerprint()
+  assert json.loads(json.dumps(first)) == first
+  kept = {**encoder.params, 'encoder': dict(encoder.params['encoder'])}
+  norm = kept['encoder']['encoder_norm']['scale']
+  kept['encoder']['encoder_norm'] = {'scale': np.nextafter(norm, 2)}
+  other_tokens = tokenizers.SentencePieceTokenizer(MODEL, 13, 512)
+  changes = {
+    'weights': {'params': kept},
+    'max_length': {'tokenizer': other_tokens},
+    'dtype': {'config': dataclasses.replace(encoder.config, dtype='bfloat16')},
+  }
+  for field, change in changes.items():
+    changed = dataclasses.replace(encoder, **change).fingerprint()
+    different = {key for key in first if changed[key] != first[key]}
+    assert different == {field}
+
+
 def test_the_encoder_is_a_value(encoder):
   with pytest.raises(dataclasses.FrozenInstanceError):
     encoder.params = {}
