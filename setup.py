@@ -26,6 +26,9 @@ CORE = [
   'msgpack>=1.1',  # T5X's own checkpoints: msgpack for the tree,
   'tensorstore>=0.1.76',  # zarr for the large arrays.
   'tqdm>=4.66',
+  # Embeddings on disk, read at random. In the core because the trainer reads
+  # them; 4 MB, and what it needs itself is here already.
+  'array_record>=0.8',
 ]
 
 EXTRAS = {

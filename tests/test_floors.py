@@ -34,11 +34,13 @@ FLOORS = {
   'evaluation': 3,
   'pretrained': 3,
   'stage_sampler': 3,
+  'previews': 3,
   'cascade': 3,
   'train': 4,
   'sample': 4,
   'pretrain_text': 4,
   'bind': 4,
+  'embed': 4,
   'evaluate': 4,
   'cli': 4,
 }
@@ -51,7 +53,7 @@ SAME_FLOOR = {('training', 'stages')}
 CORE = {
   'jax', 'flax', 'optax', 'orbax', 'numpy', 'PIL', 'gin', 'absl',
   'sentencepiece', 'safetensors', 'msgpack', 'tensorstore', 'tqdm',
-  'ml_dtypes',
+  'ml_dtypes', 'array_record',
 }  # fmt: skip
 
 # Library -> the only places (prefixes of module names) that may import it.
