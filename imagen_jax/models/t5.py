@@ -1,4 +1,4 @@
-"""T5 1.1: the frozen text encoder of Imagen (section 2.1) and its decoder.
+"""T5 1.1 and 1.0: Imagen's frozen text encoder (section 2.1), and a decoder.
 
 The encoder turns tokens [b, l] into text [b, l, d]; the decoder exists only
 to pre-train a tiny encoder by span corruption (Raffel et al. 2020, 3.1.4).
@@ -6,6 +6,9 @@ Names and shapes of parameters are T5X's, so its checkpoints load unchanged:
 kernels are [in, out] with heads joined, queries are not scaled by
 1/sqrt(head_dim) (the initialisation does it), every layer of a stack shares
 one relative-position bias, and norms have a scale alone.
+
+In bfloat16 the residuals stay float32, as softmax and norms do: those of the
+large T5s grow beyond 1e5, where bfloat16 steps by 512 and float16 has ended.
 """
 
 import dataclasses
@@ -42,10 +45,10 @@ class T5Config:
   relative_attention_num_buckets: int = 32
   relative_attention_max_distance: int = 128  # tokens
   layer_norm_epsilon: float = 1e-6
-  dtype: str = 'float32'  # of activations; norms and softmax stay float32
+  dtype: str = 'float32'  # of matrix products; the rest stays float32
 
   def __post_init__(self):
-    known = {'gelu', 'relu', 'linear'}
+    known = {'gelu', 'relu', 'silu', 'linear'}
     unknown = set(self.mlp_activations) - known
     if unknown or not self.mlp_activations:
       raise ValueError(
@@ -105,6 +108,8 @@ def relative_buckets(
 def _activation(name, x):
   if name == 'gelu':
     return nn.gelu(x, approximate=True)  # the tanh form, "gelu_new"
+  if name == 'silu':
+    return nn.silu(x)
   return nn.relu(x) if name == 'relu' else x
 
 
@@ -120,14 +125,14 @@ class Embedding(nn.Module):
     )
 
   def __call__(self, tokens):
-    return jnp.asarray(self.embedding, self.config.dtype)[tokens]
+    return self.embedding[tokens].astype(jnp.float32)
 
   def attend(self, x):
     return x.astype(jnp.float32) @ self.embedding.T
 
 
 class RMSNorm(nn.Module):
-  """Scale without centre or offset, computed in float32."""
+  """Scale without centre or offset, computed in float32, given in dtype."""
 
   config: T5Config
 
@@ -187,7 +192,9 @@ class Attention(nn.Module):
     query = project(x, 'query', query_init)
     key = project(context, 'key', _attention_init)
     value = project(context, 'value', _attention_init)
-    logits = jnp.einsum('bqhe,bkhe->bhqk', query, key).astype(jnp.float32)
+    logits = jnp.einsum(
+      'bqhe,bkhe->bhqk', query, key, preferred_element_type=jnp.float32
+    )
     weights = jax.nn.softmax(logits + bias, axis=-1).astype(c.dtype)
     y = jnp.einsum('bhqk,bkhe->bqhe', weights, value)
     return nn.Dense(

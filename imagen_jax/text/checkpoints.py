@@ -1,101 +1,121 @@
-"""T5X checkpoints of the classic ("legacy") format, read without T5X.
+"""Text encoders from the files people have: what lies there is found out.
 
-A directory `checkpoint_<step>` holds a msgpack file `checkpoint` whose
-`optimizer.target` is the parameter tree. A leaf is an array inside the file,
-or a TensorStore spec of a zarr directory beside it. Specs may name a bucket
-that no longer exists, so only their path is used, and only below the
-directory. Nothing is unpickled.
+  encoder.json                       our own text directory (`encoders`)
+  config.json, *.safetensors         Hugging Face: T5, CLIP, BERT
+  checkpoint, or state/ of Orbax     T5X, also one directory further down
+
+Local directories, and URLs such as gs://bucket/path. The checkpoint and its
+config must agree both ways, and the tokenizer must belong to them.
 """
 
-import pathlib
+import dataclasses
 
-import msgpack
-import numpy as np
+import jax
 
-_FILE = 'checkpoint'
-_NDARRAY = 1  # flax.serialization's msgpack codes
-_NPSCALAR = 3
-_CHUNKED = '__msgpack_chunked_array__'
+from imagen_jax import partitioning
+from imagen_jax.text import (
+  encoders,
+  files,
+  huggingface,
+  t5x,
+  tensors,
+  tokenizer_files,
+)
+
+MAX_LENGTH = 128  # tokens, unless the encoder has fewer positions
 
 
-def read(directory: str, prefixes=('encoder', 'token_embedder')) -> dict:
-  """Parameters of a T5X checkpoint as float32 NumPy arrays.
+def load_encoder(
+  source: str,
+  *,
+  max_length: int | None = None,
+  dtype: str = 'float32',
+  mesh: jax.sharding.Mesh | None = None,
+  mesh_config: partitioning.MeshConfig | None = None,
+  tokenizer=None,
+) -> encoders.TextEncoder:
+  """The text encoder in a directory.
 
   Args:
-    directory: the `checkpoint_<step>` directory.
-    prefixes: top-level entries to read; the default is what T5Encoder needs,
-      half of the bytes of the whole.
-
-  Returns:
-    Nested dict with T5X's names.
+    source: a text directory, a Hugging Face directory, or a T5X checkpoint;
+      a path or a URL.
+    max_length: tokens per caption; None = what a text directory says, else
+      128. Never more than the encoder has positions (CLIP 77, BERT 512).
+    dtype: of matrices and their products, 'float32' or 'bfloat16'.
+    mesh: devices over which to spread the weights; None = the default one.
+    mesh_config: how; None = the rule that the U-Nets follow.
+    tokenizer: a tokenizer, a seqio vocabulary, or a path of the files of
+      one; None = what lies in the directory.
   """
-  root = pathlib.Path(directory)
-  path = root / _FILE
-  if not path.is_file():
-    raise ValueError(
-      f'{path} does not exist: give the checkpoint_<step> directory of a '
-      'T5X checkpoint in the legacy format'
-    )
-  state = msgpack.unpackb(
-    path.read_bytes(), ext_hook=_array, raw=False, strict_map_key=False
+  folder, config, found, stored = _find(source, dtype)
+  lengths = (max_length, stored, MAX_LENGTH)
+  length = next(n for n in lengths if n is not None)
+  length = min(length, getattr(config, 'max_positions', length))
+  # Before the weights, which may take minutes.
+  tokens = tokenizer_files.find(tokenizer, folder, config, length)
+  params = _place(folder, config, found, mesh, mesh_config)
+  return encoders.TextEncoder(
+    config=config, params=params, tokenizer=tokens, mesh=mesh
   )
-  target = state.get('optimizer', {}).get('target')
-  if not isinstance(target, dict):
-    raise ValueError(f'{path} holds no optimizer.target: not a T5X checkpoint')
-  missing = [name for name in prefixes if name not in target]
-  if missing:
-    raise ValueError(f'{path} has {sorted(target)} but not {missing}')
-  return {name: _tree(target[name], root) for name in prefixes}
 
 
-def _array(code, data):
-  """msgpack extension to array: (shape, dtype name, bytes in C order)."""
-  if code not in (_NDARRAY, _NPSCALAR):
-    raise ValueError(f'msgpack extension {code} is no array: file not read')
-  shape, dtype, data = msgpack.unpackb(data, raw=False)
-  return np.frombuffer(data, _dtype(dtype)).reshape(shape)
+def load_weights(source: str, *, dtype='float32', mesh=None, mesh_config=None):
+  """The same without a tokenizer: (config, params), for `encoders.embed`."""
+  folder, config, found, _ = _find(source, dtype)
+  return config, _place(folder, config, found, mesh, mesh_config)
 
 
-def _dtype(name):
-  if name == 'bfloat16':
-    import ml_dtypes  # comes with jax; NumPy alone has no such type
-
-    return np.dtype(ml_dtypes.bfloat16)
-  return np.dtype(name)
-
-
-def _tree(node, root):
-  if not isinstance(node, dict):
-    return np.asarray(node).astype(np.float32)
-  if _CHUNKED in node:  # arrays above 1 GiB, split in order of their names
-    chunks = sorted(node['chunks'].items(), key=lambda item: int(item[0]))
-    shape = [size for _, size in sorted(node['shape'].items())]
-    flat = np.concatenate([chunk.ravel() for _, chunk in chunks])
-    return flat.reshape(shape).astype(np.float32)
-  if 'driver' in node and 'kvstore' in node:
-    return _zarr(node, root)
-  return {name: _tree(child, root) for name, child in node.items()}
+def _find(source, dtype):
+  """(folder, config, tensors, token length or None) of what lies there."""
+  folder, stored = files.folder(source), None
+  names = folder.names()
+  if encoders.CONFIG_FILE in names:
+    config, stored = encoders.read_config(folder)
+    found = tensors.safetensors(folder, encoders.WEIGHTS_FILE)
+  elif huggingface.is_one(names):
+    config, found = huggingface.read(folder)
+  else:
+    folder = _t5x_folder(folder, names)
+    config, found = t5x.read(folder)
+  config = dataclasses.replace(config, dtype=_dtype(dtype))
+  return folder, config, found, stored
 
 
-def _zarr(spec, root):
-  """Array of a TensorStore spec, always from a local file below root."""
-  import tensorstore  # only this format needs it
+def _place(folder, config, found, mesh, mesh_config):
+  return tensors.place(
+    found,
+    encoders.param_shapes(config),
+    where=str(folder),
+    dtype=config.dtype,
+    mesh=mesh,
+    mesh_config=mesh_config,
+    heads=config.num_heads,
+  )
 
-  if spec['driver'] != 'zarr':
-    raise ValueError(f'driver {spec["driver"]!r} of {spec}: only zarr is read')
-  name = spec['kvstore'].get('path', '')
-  path = (root / name).resolve()
-  if not name or root.resolve() not in path.parents:
-    raise ValueError(f'array path {name!r} leaves the checkpoint {root}')
-  local = {
-    'driver': 'zarr',
-    'kvstore': {'driver': 'file', 'path': f'{path}/'},
-  }
-  try:
-    store = tensorstore.open(local, read=True).result()
-  except ValueError as error:
+
+def _dtype(dtype):
+  name = jax.numpy.dtype(dtype).name
+  if name not in ('float32', 'bfloat16'):
     raise ValueError(
-      f'array {name!r} of {root} is missing or damaged; copy the whole '
-      f'directory again ({str(error).splitlines()[0]})'
-    ) from error
-  return np.asarray(store.read().result()).astype(np.float32)
+      f"dtype is {name}; choose 'float32' or 'bfloat16' (T5 overflows float16)"
+    )
+  return name
+
+
+def _t5x_folder(folder, names):
+  """The directory that holds the checkpoint itself."""
+  if t5x.is_one(names):
+    return folder
+  step = t5x.newest(names)
+  if step is not None:
+    return folder.child(step)
+  pickles = [name for name in names if name.endswith(huggingface.PICKLES)]
+  if pickles:
+    raise ValueError(huggingface.no_pickles(folder, pickles))
+  raise ValueError(
+    f'{folder} holds no text encoder that is known: there are '
+    f'{", ".join(names[:8]) or "no files"}. Known are a text directory '
+    f'({encoders.CONFIG_FILE}), a Hugging Face directory '
+    f'({huggingface.CONFIG_FILE} and safetensors) and a T5X checkpoint '
+    '(checkpoint_<step>)'
+  )

@@ -3,10 +3,12 @@
 A *text directory* holds one:
 
   encoder.json         kind, size (the config's fields) and token length
-  encoder.safetensors  weights by T5X's names joined with '.', maybe 16 bits
-  tokenizer.model      SentencePiece
+  encoder.safetensors  weights by our names joined with '.', maybe 16 bits
+  tokenizer.model      SentencePiece, or tokenizer.json: CLIP's and BERT's
 
-Weights become float32 in memory, whatever they are on disk.
+`load` gives weights in float32, whatever they are on disk;
+`checkpoints.load_encoder` also reads other directories, in bfloat16 and onto
+a mesh. T5 gives its last layer, CLIP its penultimate one (D.1), BERT its last.
 """
 
 import dataclasses
@@ -20,26 +22,49 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from imagen_jax import weights
-from imagen_jax.models import t5
-from imagen_jax.text import tokenizers
+from imagen_jax import partitioning, weights
+from imagen_jax.models import bert, clip_text, t5
+from imagen_jax.text import files, tokenizer_files, tokenizers
 
 FORMAT_VERSION = 1
 CONFIG_FILE = 'encoder.json'
 WEIGHTS_FILE = 'encoder.safetensors'
-TOKENIZER_FILE = 'tokenizer.model'
+TOKENIZER_FILE = tokenizer_files.SENTENCEPIECE_FILE
+
+Config = t5.T5Config | clip_text.CLIPTextConfig | bert.BERTConfig
+_KINDS = {
+  't5': t5.T5Config,
+  'clip_text': clip_text.CLIPTextConfig,
+  'bert': bert.BERTConfig,
+}
+
+
+def network(config: Config):
+  """The Flax module of a config."""
+  if isinstance(config, t5.T5Config):
+    return t5.T5Encoder(config)
+  if isinstance(config, clip_text.CLIPTextConfig):
+    return clip_text.CLIPText(config)
+  if isinstance(config, bert.BERTConfig):
+    return bert.BERT(config)
+  raise TypeError(f'no text encoder has a {type(config).__name__}')
 
 
 def embed(
-  config: t5.T5Config, params: dict, tokens: jax.Array, mask: jax.Array
+  config: Config, params: dict, tokens: jax.Array, mask: jax.Array
 ) -> jax.Array:
   """Tokens [b, l], mask [b, l] -> text [b, l, d] float32, zero at padding.
 
   Pure, for use inside a jitted train step; no gradient passes (the encoder is
   frozen, section 2.1).
   """
-  text = t5.T5Encoder(config).apply({'params': params}, tokens, mask)
-  return jax.lax.stop_gradient(jnp.where(mask[..., None], text, 0.0))
+  text = network(config).apply({'params': params}, tokens, mask)
+  if isinstance(config, clip_text.CLIPTextConfig):
+    text = text.penultimate
+  elif isinstance(config, bert.BERTConfig):
+    text = text.last
+  mask = mask.astype(bool)[..., None]
+  return jax.lax.stop_gradient(jnp.where(mask, text, 0.0))
 
 
 _embed = jax.jit(embed, static_argnums=0)
@@ -49,31 +74,45 @@ _embed = jax.jit(embed, static_argnums=0)
 class TextEncoder:
   """An encoder with its weights and its tokenizer."""
 
-  config: t5.T5Config
-  params: dict  # nested, float32, T5X's names
-  tokenizer: tokenizers.SentencePieceTokenizer
+  config: Config
+  params: dict  # nested, by our names (T5X's for T5)
+  tokenizer: tokenizers.Tokenizer
+  mesh: jax.sharding.Mesh | None = None  # where params lie; None = one device
 
   def encode(
     self, captions: Sequence[str], batch: int = 8
   ) -> tuple[np.ndarray, np.ndarray]:
     """Captions -> (text float32 [b, l, d], mask bool [b, l]).
 
-    Runs one compiled shape of `batch` captions, the last batch padded, so
-    that a caption's embedding does not depend on its neighbours.
+    Runs one compiled shape of `batch` captions (more on a mesh that does not
+    divide it), the last batch padded, so that a caption's embedding does not
+    depend on its neighbours.
     """
     tokens, mask = self.tokenizer.encode(captions)
+    if self.mesh is not None:
+      devices = self.mesh.shape['data'] * self.mesh.shape['fsdp']
+      batch = -(-batch // devices) * devices
     text = np.zeros((*tokens.shape, self.config.width), np.float32)
     for start in range(0, len(tokens), batch):
       rows = slice(start, start + batch)
       padding = ((0, batch - len(tokens[rows])), (0, 0))
-      part = _embed(
-        self.config,
-        self.params,
-        np.pad(tokens[rows], padding),
-        np.pad(mask[rows], padding),
+      part = self.embed(
+        np.pad(tokens[rows], padding), np.pad(mask[rows], padding)
       )
       text[rows] = np.asarray(part)[: len(tokens[rows])]
     return text, mask
+
+  def embed(self, tokens: np.ndarray, mask: np.ndarray) -> jax.Array:
+    """`embed` of a batch, compiled once per shape and spread over the mesh."""
+    rows = {'tokens': tokens, 'mask': mask}
+    if self.mesh is not None:
+      rows = partitioning.put_batch(rows, self.mesh)
+    return _embed(self.config, self.params, rows['tokens'], rows['mask'])
+
+  def truncated_share(self, captions: Sequence[str]) -> float:
+    """Share of the captions that are longer than max_length tokens."""
+    cut = self.tokenizer.truncated(captions)
+    return float(cut.mean()) if len(cut) else 0.0
 
   def fingerprint(self) -> dict:
     """All that decides an embedding, ready for JSON.
@@ -105,16 +144,14 @@ def weights_sha256(params: dict) -> str:
 
 def _kind(config) -> str:
   """The family's name, in encoder.json and in fingerprints."""
-  if not isinstance(config, t5.T5Config):
-    raise TypeError(f'no text encoder has a {type(config).__name__}')
-  return 't5'
+  return next(kind for kind, t in _KINDS.items() if isinstance(config, t))
 
 
-def param_shapes(config: t5.T5Config) -> dict[str, tuple[int, ...]]:
+def param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
   """Shape of every parameter by its name."""
   tokens = jax.ShapeDtypeStruct((1, 2), jnp.int32)
   variables = jax.eval_shape(
-    t5.T5Encoder(config).init, jax.random.key(0), tokens, tokens
+    network(config).init, jax.random.key(0), tokens, tokens
   )
   return {
     name: x.shape for name, x in weights.flatten(variables['params']).items()
@@ -127,11 +164,12 @@ def save(directory: str, encoder: TextEncoder, dtype=np.float32) -> None:
   path.mkdir(parents=True, exist_ok=True)
   fields = {
     'format_version': FORMAT_VERSION,
-    'kind': 't5',
+    'kind': _kind(encoder.config),
     'max_length': encoder.tokenizer.max_length,
     **dataclasses.asdict(encoder.config),
   }
-  weights.save_bytes(path / TOKENIZER_FILE, encoder.tokenizer.model_proto)
+  name, content = tokenizer_files.to_file(encoder.tokenizer)
+  weights.save_bytes(path / name, content)
   weights.save(path / WEIGHTS_FILE, encoder.params, dtype)
   weights.save_json(path / CONFIG_FILE, fields)
 
@@ -139,10 +177,9 @@ def save(directory: str, encoder: TextEncoder, dtype=np.float32) -> None:
 def load(directory: str) -> TextEncoder:
   """Reads a text directory and checks that its parts fit together."""
   path = pathlib.Path(directory)
-  config, max_length = _read_config(path / CONFIG_FILE)
-  tokenizer = tokenizers.SentencePieceTokenizer(
-    path / TOKENIZER_FILE, max_length, config.vocab_size
-  )
+  folder = files.folder(directory)
+  config, max_length = read_config(folder)
+  tokenizer = tokenizer_files.find(None, folder, config, max_length)
   found_weights = weights.flatten(weights.load(path / WEIGHTS_FILE))
   shapes = param_shapes(config)
   for name, shape in shapes.items():
@@ -157,24 +194,27 @@ def load(directory: str) -> TextEncoder:
   return TextEncoder(config=config, params=params, tokenizer=tokenizer)
 
 
-def _read_config(path) -> tuple[t5.T5Config, int]:
+def read_config(folder: files.Folder) -> tuple[Config, int]:
+  """encoder.json: the config, and the tokens of a caption at most."""
+  path = f'{folder}/{CONFIG_FILE}'
   try:
-    fields = json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError as error:
+    fields = json.loads(folder.read(CONFIG_FILE))
+  except (FileNotFoundError, NotADirectoryError) as error:
     raise ValueError(
-      f'{path} is missing: {path.parent} is no text directory'
+      f'{path} is missing: {folder} is no text directory'
     ) from error
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+  except ValueError as error:
     raise ValueError(f'{path} is damaged ({error}); copy it again') from error
   version, kind = fields.pop('format_version', None), fields.pop('kind', None)
-  if (version, kind) != (FORMAT_VERSION, 't5'):
+  if version != FORMAT_VERSION or kind not in _KINDS:
     raise ValueError(
       f'{path}: format {version} of kind {kind!r}, this release reads format '
-      f"{FORMAT_VERSION} of kind 't5'; update imagen_jax"
+      f'{FORMAT_VERSION} of kinds {", ".join(_KINDS)}; update imagen_jax'
     )
   try:
     max_length = fields.pop('max_length')
-    activations = tuple(fields.pop('mlp_activations'))
-    return t5.T5Config(mlp_activations=activations, **fields), max_length
+    if kind == 't5':
+      fields['mlp_activations'] = tuple(fields['mlp_activations'])
+    return _KINDS[kind](**fields), max_length
   except (KeyError, TypeError) as error:
     raise ValueError(f'{path}: {error}; write the directory again') from error

@@ -9,6 +9,7 @@ import hashlib
 import io
 import pathlib
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import sentencepiece
@@ -19,38 +20,79 @@ UNKNOWN = 2
 SENTINELS = 100  # rows kept for them above the pieces
 
 
+class Tokenizer(Protocol):
+  """What an encoder asks of a tokenizer."""
+
+  max_length: int  # tokens per caption, special ones included
+
+  def encode(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens int32 [b, l] and mask bool [b, l], true at tokens."""
+
+  def truncated(self, captions: Sequence[str]) -> np.ndarray:
+    """bool [b]: which captions are longer than max_length tokens."""
+
+  def cut(self, caption: str) -> str:
+    """The tail that `encode` leaves out, as the tokens spell it."""
+
+  def sha256(self) -> str:
+    """Checksum of the files that decide the tokens."""
+
+
+def check_captions(captions: Sequence[str], max_length: int) -> None:
+  """Raises ValueError where no list of captions can be encoded."""
+  if isinstance(captions, str):
+    raise ValueError(f'captions is the string {captions!r}; give a list')
+  if max_length < 1:
+    raise ValueError(f'max_length is {max_length}; it must be at least 1')
+
+
+def pack(
+  rows: Sequence[Sequence[int]], max_length: int, pad: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows of at most max_length ids -> tokens int32 [b, l], mask bool."""
+  tokens = np.full((len(rows), max_length), pad, np.int32)
+  mask = np.zeros(tokens.shape, bool)
+  for i, ids in enumerate(rows):
+    tokens[i, : len(ids)] = ids
+    mask[i, : len(ids)] = True
+  return tokens, mask
+
+
 class SentencePieceTokenizer:
   """Fixed-length encoder of captions by a SentencePiece model file."""
 
   def __init__(
     self,
-    model_path: str | pathlib.Path,
+    model: str | pathlib.Path | bytes,
     max_length: int = 128,
     vocab_size: int | None = None,
   ):
     """Reads the model.
 
     Args:
-      model_path: SentencePiece model file (unigram or BPE).
+      model: SentencePiece model (unigram or BPE): path or content.
       max_length: tokens per caption, the end of sequence included.
       vocab_size: rows of the embedding that the tokens index; None = pieces
         and sentinels, rounded up to 128 rows as T5 does.
     """
-    path = pathlib.Path(model_path)
-    if not path.is_file():
-      raise ValueError(f'{path} does not exist: give a SentencePiece model')
-    if max_length < 1:
-      raise ValueError(f'max_length is {max_length}; it must be at least 1')
-    self.model_path = path
+    check_captions([], max_length)
+    path = 'the SentencePiece model'
+    if not isinstance(model, bytes):
+      path = pathlib.Path(model)
+      if not path.is_file():
+        raise ValueError(f'{path} does not exist: give a SentencePiece model')
+      model = path.read_bytes()
     self.max_length = max_length
-    self.model_proto = path.read_bytes()
+    self.model_proto = model
     try:
       self._model = sentencepiece.SentencePieceProcessor(
         model_proto=self.model_proto
       )
     except RuntimeError as error:
       raise ValueError(f'{path} is no SentencePiece model: {error}') from error
-    needed = self.pieces + SENTINELS
+    # Some models (mT5's) hold the sentinels among their pieces.
+    inside = self._model.piece_to_id('\u2581<extra_id_0>') != UNKNOWN
+    needed = self.size = self.pieces + (0 if inside else SENTINELS)
     self.vocab_size = vocab_size or -(-needed // 128) * 128
     if self.vocab_size < needed:
       raise ValueError(
@@ -73,13 +115,16 @@ class SentencePieceTokenizer:
 
   def encode(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Tokens int32 [b, max_length] and mask bool; a cut keeps the end."""
-    if isinstance(captions, str):
-      raise ValueError(f'captions is the string {captions!r}; give a list')
-    tokens = np.full((len(captions), self.max_length), PAD, np.int32)
-    for row, ids in zip(tokens, self._model.encode(list(captions))):
-      ids = ids[: self.max_length - 1] + [EOS]
-      row[: len(ids)] = ids
-    return tokens, tokens != PAD
+    check_captions(captions, self.max_length)
+    rows = self._model.encode(list(captions))
+    rows = [ids[: self.max_length - 1] + [EOS] for ids in rows]
+    return pack(rows, self.max_length, PAD)
+
+  def truncated(self, captions: Sequence[str]) -> np.ndarray:
+    """bool [b]: which captions are longer than max_length tokens."""
+    check_captions(captions, self.max_length)
+    rows = self._model.encode(list(captions))
+    return np.array([len(ids) >= self.max_length for ids in rows], bool)
 
   def decode(self, tokens: Sequence[int]) -> str:
     """Text of the tokens up to the end of sequence, sentinels left out."""

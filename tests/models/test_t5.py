@@ -48,10 +48,14 @@ def _count(shapes, prefix=''):
 @pytest.mark.parametrize('length', ['short', 'long'])
 @pytest.mark.parametrize('case', CASES)
 def test_encodes_as_t5x(case, length):
-  params = checkpoints.read(DATA / CASES[case])
+  config, params = checkpoints.load_weights(DATA / CASES[case])
+  expected = dataclasses.replace(
+    _config(case), num_decoder_layers=0, logits_via_embedding=False
+  )
+  assert config == expected  # derived from the shapes alone
   expected = np.load(DATA / case / 'expected.npz')
   mask = expected[f'{length}_mask']
-  text = jax.jit(t5.T5Encoder(_config(case)).apply)(
+  text = jax.jit(t5.T5Encoder(config).apply)(
     {'params': params}, expected[f'{length}_tokens'], mask
   )
   difference = (text - expected[f'{length}_encoded']) * mask[..., None]
@@ -126,20 +130,22 @@ TOKENS = np.array([[5, 6, 7, 1, 0, 0]])
 TARGETS = np.array([[0, 9, 8, 7, 6]])
 
 
+_TINY = t5.T5Config(
+  vocab_size=40,
+  emb_dim=16,
+  num_heads=2,
+  head_dim=8,
+  mlp_dim=24,
+  num_encoder_layers=2,
+  num_decoder_layers=2,
+)
+
+
 @pytest.fixture(scope='module')
 def tiny():
-  config = t5.T5Config(
-    vocab_size=40,
-    emb_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=24,
-    num_encoder_layers=2,
-    num_decoder_layers=2,
-  )
-  model = t5.T5(config)
+  model = t5.T5(_TINY)
   params = jax.jit(model.init)(jax.random.key(0), TOKENS, TOKENS, TARGETS)
-  encoder = jax.jit(t5.T5Encoder(config).apply)
+  encoder = jax.jit(t5.T5Encoder(_TINY).apply)
   return params, jax.jit(model.apply), encoder
 
 
@@ -174,6 +180,37 @@ def test_decoder_reads_the_text_in_order(tiny):
     logits(params, tokens, TOKENS > 0, TARGETS) for tokens in (TOKENS, swapped)
   )
   assert np.abs(one - other).max() > 1e-3
+
+
+def test_residuals_beyond_float16_survive_bfloat16(tiny):
+  """T5-XXL's activations pass 1e5; a bfloat16 sum would lose the rest."""
+  params, _, encode = tiny
+  config = dataclasses.replace(_TINY, dtype='bfloat16')
+  params = {k: params['params'][k] for k in ('token_embedder', 'encoder')}
+  # Values 3e4 times as large leave both residual branches as large.
+  params = jax.tree_util.tree_map_with_path(
+    lambda path, x: x * (3e4 if path[-2].key in ('out', 'wo') else 1), params
+  )
+  variables = {'params': params}
+  encoder = t5.T5Encoder(config)
+
+  @jax.jit
+  def run(variables):
+    return encoder.apply(
+      variables, TOKENS, TOKENS > 0, capture_intermediates=True
+    )
+
+  text, seen = run(variables)
+  layers = jax.tree.leaves(seen['intermediates']['encoder']['layers_1'])
+  assert max(np.abs(x.astype(np.float32)).max() for x in layers) > 1e5
+  real = TOKENS[0] > 0
+  exact = np.asarray(encode(variables, TOKENS, TOKENS > 0))[0, real]
+  text = np.asarray(text)[0, real]
+  assert np.isfinite(text).all()
+  cosine = (text * exact).sum(-1) / np.sqrt(
+    (text**2).sum(-1) * (exact**2).sum(-1)
+  )
+  assert cosine.min() > 0.999
 
 
 def test_unknown_activation_is_refused():

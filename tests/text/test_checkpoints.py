@@ -1,143 +1,313 @@
-"""T5X's legacy format: gzip and sharded zarr, arrays inside the file."""
+"""Whatever lies in a directory encodes as those who wrote it say.
+
+Expected outputs come from T5X's own network and from Transformers.
+"""
 
 import json
 import pathlib
 import shutil
 
-import msgpack
+import fsspec
+import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
-from imagen_jax.text import checkpoints
+from imagen_jax import partitioning, text
+from imagen_jax.models import clip_text
+from imagen_jax.text import checkpoints, encoders, tokenizers
 
-DATA = pathlib.Path(__file__).parents[1] / 'data' / 't5x_tiny' / 'gated'
-GZIP = DATA / 'legacy_gzip' / 'checkpoint_1000'
-SHARDED = DATA / 'legacy_sharded' / 'checkpoint_1000'
+DATA = pathlib.Path(__file__).parents[1] / 'data'
+HF = DATA / 'huggingface'
+T5 = HF / 't5_tiny'
+SPM = DATA / 'text' / 'spm_captions.model'
+
+# Directory, expected.npz, end of the expected names.
+T5_CASES = [
+  ('t5x_tiny/gated/legacy_gzip', 't5x_tiny/gated', ''),
+  ('t5x_tiny/gated/legacy_sharded', 't5x_tiny/gated', ''),
+  ('t5x_tiny/gated/orbax', 't5x_tiny/gated', ''),
+  ('t5x_tiny/tied_relu/legacy_inline', 't5x_tiny/tied_relu', ''),
+  ('t5x_tiny/tied_relu/orbax', 't5x_tiny/tied_relu', ''),
+  ('huggingface/t5_tiny/single', 'huggingface/t5_tiny/single', ''),
+  (
+    'huggingface/t5_tiny/single/bf16',
+    'huggingface/t5_tiny/single',
+    '_bf16_weights',
+  ),
+  (
+    'huggingface/t5_tiny/single/fp16',
+    'huggingface/t5_tiny/single',
+    '_fp16_weights',
+  ),
+  ('huggingface/t5_tiny/sharded', 'huggingface/t5_tiny/sharded', ''),
+  ('huggingface/t5_tiny/full_model', 'huggingface/t5_tiny/full_model', ''),
+]
+# The random weights of these have logits up to 40, which amplify rounding:
+# against a float64 computation in NumPy, Transformers is off by 3.9e-5 and
+# NumPy in float32 by 2.2e-5. Elsewhere 1e-5 holds.
+AMPLIFYING = ('t5_tiny/single', 't5_tiny/sharded')
+
+_embed = jax.jit(encoders.embed, static_argnums=0)
+_outputs = jax.jit(
+  lambda config, params, tokens, mask: encoders.network(config).apply(
+    {'params': params}, tokens, mask
+  ),
+  static_argnums=0,
+)
 
 
-def _flat(tree, prefix=''):
-  flat = {}
-  for name, value in tree.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f'{prefix}{name}.')
-    else:
-      flat[prefix + name] = value
-  return flat
+def _cosine(x, y):
+  norms = np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1)
+  return (x * y).sum(-1) / norms
 
 
-def _write(directory, target):
-  directory.mkdir(parents=True, exist_ok=True)
-  state = {'version': 3, 'optimizer': {'target': target}}
-  (directory / 'checkpoint').write_bytes(msgpack.packb(state))
+@pytest.mark.parametrize('directory, expected, end', T5_CASES)
+def test_t5_encodes_as_its_authors_say(directory, expected, end):
+  config, params = checkpoints.load_weights(DATA / directory)
+  outputs = np.load(DATA / expected / 'expected.npz')
+  for length in ('short', 'long')[: 1 if end else 2]:
+    mask = outputs[f'{length}_mask'].astype(bool)
+    there = outputs[f'{length}_encoded{end}'][mask]
+    here = np.asarray(
+      _embed(config, params, outputs[f'{length}_tokens'], mask)
+    )[mask]
+    largest = 5e-5 if expected.endswith(AMPLIFYING) else 1e-5
+    assert np.abs(here - there).max() < largest
+    assert np.sqrt(np.mean((here - there) ** 2)) < 1e-5
 
 
-def _inline(x):
-  data = msgpack.packb((x.shape, x.dtype.name, x.tobytes()))
-  return msgpack.ExtType(1, data)
+@pytest.mark.parametrize('case', ['new_ids', 'old_ids'])
+def test_clip_encodes_as_transformers_does(case):
+  """Features are the penultimate layer, without a norm (D.1)."""
+  directory = HF / 'clip_text_tiny' / case
+  config, params = checkpoints.load_weights(directory)
+  outputs = np.load(directory / 'expected.npz')
+  tokens = outputs['tokens']
+  masks = {'': np.ones_like(tokens), '_masked': outputs['mask']}
+  for end, mask in masks.items():
+    here = _outputs(config, params, tokens, mask)
+    for name, x in zip(
+      ('penultimate', 'last_hidden_state', 'pooled', 'text_embeds'), here
+    ):
+      assert np.abs(x - outputs[name + end]).max() < 1e-5, name + end
+  mask = outputs['mask'].astype(bool)
+  features = np.asarray(_embed(config, params, tokens, mask))
+  there = outputs['penultimate']
+  assert np.abs(features - there)[mask].max() < 1e-5
+  assert not features[~mask].any()
+
+
+@pytest.mark.parametrize('case', ['new_names', 'old_names'])
+def test_bert_encodes_as_transformers_does(case):
+  directory = HF / 'bert_tiny' / case
+  config, params = checkpoints.load_weights(directory)
+  outputs = np.load(directory / 'expected.npz')
+  mask = outputs['mask'].astype(bool)
+  here = _outputs(config, params, outputs['tokens'], mask)
+  difference = np.abs(here.last - outputs['last_hidden_state'])
+  assert difference[mask].max() < 1e-5
+  assert np.abs(here.pooled - outputs['pooled']).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+  'directory, expected, name, least',
+  [
+    ('t5x_tiny/gated/orbax', 't5x_tiny/gated', 'short', 0.9998),
+    ('huggingface/t5_tiny/single', None, 'short', 0.998),
+    ('huggingface/clip_text_tiny/new_ids', None, 'penultimate', 0.9998),
+    ('huggingface/bert_tiny/new_names', None, 'last_hidden_state', 0.9998),
+  ],
+)
+def test_bfloat16_stays_close(directory, expected, name, least):
+  """Cosine of every token to float32, where logits of 40 lie and elsewhere."""
+  config, params = checkpoints.load_weights(DATA / directory, dtype='bfloat16')
+  kinds = {x.dtype.name for x in jax.tree.leaves(params)}
+  assert kinds == {'bfloat16', 'float32'}  # matrices; norms and offsets
+  outputs = np.load(DATA / (expected or directory) / 'expected.npz')
+  short = name == 'short'
+  tokens = outputs['short_tokens' if short else 'tokens']
+  mask = outputs['short_mask' if short else 'mask'].astype(bool)
+  here = np.asarray(_embed(config, params, tokens, mask))[mask]
+  there = outputs['short_encoded' if short else name][mask]
+  assert _cosine(here, there).min() > least
+
+
+@pytest.mark.parametrize('axes', [{'fsdp': 8}, {'fsdp': 2, 'tensor': 2}])
+def test_eight_devices_encode_as_one(axes):
+  """3 heads do not divide over tensor = 2 and stay whole; 4 heads do."""
+  settings = partitioning.MeshConfig(replicate_below=0, **axes)
+  mesh = partitioning.make_mesh(settings)
+  for directory in ('t5_tiny/sharded', 'bert_tiny/new_names'):
+    config, params = checkpoints.load_weights(HF / directory)
+    _, spread = checkpoints.load_weights(
+      HF / directory, mesh=mesh, mesh_config=settings
+    )
+    specs = {
+      jax.tree_util.keystr(path, simple=True, separator='.'): x.sharding.spec
+      for path, x in jax.tree_util.tree_leaves_with_path(spread)
+    }
+    if axes == {'fsdp': 2, 'tensor': 2} and 'bert' in directory:
+      layer = 'layers_0.attention'
+      assert tuple(specs[f'{layer}.query.kernel']) == ('fsdp', 'tensor')
+      assert tuple(specs[f'{layer}.out.kernel']) == ('tensor', 'fsdp')
+      assert tuple(specs['layers_0.mlp.wo.kernel']) == ('tensor', 'fsdp')
+    if axes == {'fsdp': 8}:
+      matrices = [s for name, s in specs.items() if name.endswith('kernel')]
+      assert all('fsdp' in tuple(spec) for spec in matrices)
+    tokens = np.arange(8 * 12).reshape(8, 12) % 200 + 3
+    batch = {'tokens': tokens, 'mask': tokens % 7 > 0}
+    one = _embed(config, params, batch['tokens'], batch['mask'])
+    batch = partitioning.put_batch(batch, mesh)
+    eight = _embed(config, spread, batch['tokens'], batch['mask'])
+    assert np.abs(np.asarray(one) - np.asarray(eight)).max() < 1e-5
+
+
+class Vocabulary:
+  """As seqio's: words of letters, numbered."""
+
+  pad_id, eos_id, vocab_size = 0, 1, 300
+
+  def encode(self, caption):
+    return [3 + sum(map(ord, word)) % 290 for word in caption.split()]
+
+  def decode(self, ids):
+    return ' '.join(str(i) for i in ids)
+
+
+def test_load_encoder_takes_a_seqio_vocabulary():
+  encoder = text.load_encoder(
+    DATA / 't5x_tiny/gated/legacy_sharded',
+    tokenizer=Vocabulary(),
+    max_length=6,
+  )
+  captions = ['a red fox', 'one two three four five six seven']
+  tokens, mask = encoder.tokenizer.encode(captions)
+  assert mask.sum(1).tolist() == [4, 6] and (tokens == 1).sum() == 2
+  assert encoder.truncated_share(captions) == 0.5
+  features, _ = encoder.encode(captions)
+  assert features.shape == (2, 6, 48) and features[mask].any()
+  assert json.dumps(encoder.fingerprint())
+
+
+def test_a_text_directory_comes_back_in_bfloat16(tmp_path):
+  config = clip_text.CLIPTextConfig(
+    vocab_size=512, emb_dim=16, num_heads=2, mlp_dim=32, num_layers=2, eos_id=1
+  )
+  row = np.ones((1, 2), np.int32)
+  init = jax.jit(clip_text.CLIPText(config).init)
+  encoder = encoders.TextEncoder(
+    config=config,
+    params=init(jax.random.key(0), row, row)['params'],
+    tokenizer=tokenizers.SentencePieceTokenizer(SPM, 9, 512),
+  )
+  encoders.save(tmp_path / 'text', encoder)
+  again = encoders.load(tmp_path / 'text')
+  assert again.fingerprint() == encoder.fingerprint()
+  short = text.load_encoder(tmp_path / 'text', dtype='bfloat16')
+  assert short.config.dtype == 'bfloat16' and short.tokenizer.max_length == 9
+  tables = short.params['token_embedding']['embedding']
+  assert tables.dtype == ml_dtypes.bfloat16
+
+
+def test_a_remote_directory_reads_as_a_local_one():
+  system = fsspec.filesystem('memory')
+  system.put(str(T5 / 'full_model'), '/models/t5', recursive=True)
+  _, local = checkpoints.load_weights(T5 / 'full_model')
+  _, remote = checkpoints.load_weights('memory://models/t5')
+  jax.tree.map(np.testing.assert_array_equal, local, remote)
+  with pytest.raises(ValueError, match='memory://models/none does not exist'):
+    checkpoints.load_weights('memory://models/none')
 
 
 @pytest.fixture
 def copy(tmp_path):
-  """A copy of the sharded checkpoint and its parsed target, to change."""
-  directory = tmp_path / 'checkpoint_1000'
-  shutil.copytree(SHARDED, directory)
-  content = (directory / 'checkpoint').read_bytes()
-  return directory, msgpack.unpackb(content)['optimizer']['target']
+  """Copies one of the directories, to damage it."""
+
+  def make(directory):
+    shutil.copytree(HF / directory, tmp_path / 'copy')
+    return tmp_path / 'copy'
+
+  return make
 
 
-def test_gzip_and_sharded_hold_the_same_weights():
-  gzip, sharded = (_flat(checkpoints.read(d)) for d in (GZIP, SHARDED))
-  assert gzip.keys() == sharded.keys()
-  assert len(gzip) == 30
-  for name, value in gzip.items():
-    assert value.dtype == np.float32
-    np.testing.assert_array_equal(value, sharded[name])
+def _edit(path, change):
+  fields = json.loads(path.read_text())
+  change(fields)
+  path.write_text(json.dumps(fields))
 
 
-def test_place_of_the_bucket_is_ignored(copy):
-  """Checkpoints saved to a bucket name one that need not exist."""
-  directory, target = copy
-  spec = target['encoder']['encoder_norm']['scale']
-  spec['kvstore'] |= {'driver': 'gcs', 'bucket': 'placeholder'}
-  _write(directory, target)
-  read = checkpoints.read(directory)['encoder']['encoder_norm']['scale']
-  expected = checkpoints.read(SHARDED)['encoder']['encoder_norm']['scale']
-  np.testing.assert_array_equal(read, expected)
+def _refused(directory, message, **settings):
+  with pytest.raises(ValueError, match=message) as info:
+    text.load_encoder(directory, tokenizer=Vocabulary(), **settings)
+  assert '\n' not in str(info.value)
 
 
-@pytest.mark.parametrize('path', ['../elsewhere', '/etc', '', '.', 'a/../..'])
-def test_path_outside_the_directory_is_refused(copy, path):
-  directory, target = copy
-  outside = directory.parent / 'elsewhere'
-  shutil.copytree(directory / 'target.encoder.encoder_norm.scale', outside)
-  target['encoder']['encoder_norm']['scale']['kvstore']['path'] = path
-  _write(directory, target)
-  with pytest.raises(ValueError, match='leaves the checkpoint'):
-    checkpoints.read(directory)
+def test_unknown_directories_are_named(tmp_path):
+  _refused(tmp_path / 'none', 'does not exist')
+  (tmp_path / 'notes.txt').write_text('')
+  _refused(tmp_path, 'no text encoder that is known.*notes.txt.*Known are')
+  (tmp_path / 'pytorch_model.bin').write_bytes(b'')
+  _refused(tmp_path, 'pytorch_model.bin alone: pickles.*safe_serialization')
 
 
-def test_link_out_of_the_directory_is_refused(copy):
-  directory, _ = copy
-  name = 'target.encoder.encoder_norm.scale'
-  shutil.move(directory / name, directory.parent / name)
-  (directory / name).symlink_to(directory.parent / name)
-  with pytest.raises(ValueError, match='leaves the checkpoint'):
-    checkpoints.read(directory)
+def test_pickles_are_never_opened(copy):
+  directory = copy('bert_tiny/new_names')
+  (directory / 'model.safetensors').rename(directory / 'pytorch_model.bin')
+  _refused(directory, 'pytorch_model.bin alone: pickles.*safetensors')
 
 
-def test_missing_array_is_named(copy):
-  directory, _ = copy
-  shutil.rmtree(directory / 'target.encoder.encoder_norm.scale')
-  with pytest.raises(ValueError, match='encoder_norm.scale.*missing'):
-    checkpoints.read(directory)
+def test_half_a_sharded_checkpoint_is_refused(copy):
+  directory = copy('t5_tiny/sharded')
+  (directory / 'model-00003-of-00005.safetensors').unlink()
+  _refused(directory, 'missing are model-00003-of-00005.safetensors; copy')
+  (directory / 'model.safetensors.index.json').unlink()
+  _refused(directory, 'half of a sharded checkpoint')
 
 
-def test_arrays_inside_the_file(tmp_path):
-  """Scalars, 16-bit floats and arrays that flax cut into chunks."""
-  x = np.arange(12, dtype=np.float32).reshape(3, 4)
-  bits = np.array([0x3F80, 0xC000], np.uint16)  # 1 and -2 in bfloat16
-  bfloat16 = msgpack.packb(([2], 'bfloat16', bits.tobytes()))
-  _write(
-    tmp_path,
-    {
-      'encoder': {
-        'whole': _inline(x),
-        'short': msgpack.ExtType(1, bfloat16),
-        'chunked': {
-          '__msgpack_chunked_array__': True,
-          'shape': {'0': 3, '1': 4},
-          'chunks': {'1': _inline(x.ravel()[8:]), '0': _inline(x.ravel()[:8])},
-        },
-      }
-    },
-  )
-  read = checkpoints.read(tmp_path, prefixes=('encoder',))['encoder']
-  np.testing.assert_array_equal(read['whole'], x)
-  np.testing.assert_array_equal(read['chunked'], x)
-  np.testing.assert_array_equal(read['short'], [1.0, -2.0])
+def test_a_truncated_file_is_refused(copy):
+  directory = copy('bert_tiny/new_names')
+  path = directory / 'model.safetensors'
+  content = path.read_bytes()
+  path.write_bytes(content[:-100])
+  _refused(directory, f'damaged: it has {len(content) - 100} bytes')
+  path.write_bytes(content[:300])
+  _refused(directory, 'model.safetensors is damaged')
 
 
-def test_nothing_is_unpickled(tmp_path):
-  """A pickled array would need numpy's object type, which has no buffer."""
-  data = msgpack.packb(([1], 'object', b'12345678'))
-  _write(tmp_path, {'encoder': {'x': msgpack.ExtType(1, data)}})
-  with pytest.raises(ValueError):
-    checkpoints.read(tmp_path, prefixes=('encoder',))
+def test_names_are_checked_both_ways(copy):
+  directory = copy('t5_tiny/sharded')
+  config = directory / 'config.json'
+  _edit(config, lambda fields: fields.update(num_layers=3))
+  _refused(directory, 'missing encoder.layers_2.*left over nothing')
+  _edit(config, lambda fields: fields.update(num_layers=1))
+  _refused(directory, 'missing nothing; left over encoder.block.1.*layer_norm.weight. Copy')
+  _edit(config, lambda fields: fields.update(num_layers=2, d_ff=80))
+  _refused(directory, r'DenseReluDense.wi_0.*\(48, 96\).*says \(48, 80\)')
 
 
-def test_errors_name_the_remedy(tmp_path):
-  with pytest.raises(ValueError, match='does not exist: give the checkpoint_'):
-    checkpoints.read(tmp_path)
-  _write(tmp_path, {'decoder': {}})
-  with pytest.raises(ValueError, match=r"has \['decoder'\] but not"):
-    checkpoints.read(tmp_path)
-  (tmp_path / 'checkpoint').write_bytes(msgpack.packb({'version': 3}))
-  with pytest.raises(ValueError, match='no optimizer.target'):
-    checkpoints.read(tmp_path)
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'model_type': 'gpt2'}, "model_type is 'gpt2'; text encoders are"),
+    ({'feed_forward_proj': 'gelu'}, "feed_forward_proj is 'gelu'; known"),
+  ],
+)
+def test_other_models_are_refused(copy, change, message):
+  directory = copy('t5_tiny/full_model')
+  _edit(directory / 'config.json', lambda fields: fields.update(change))
+  _refused(directory, message)
 
 
-def test_data_fits_its_description():
-  """The stored case is the one that the parity tests mean."""
-  config = json.loads((DATA / 'config.json').read_text())
-  embedding = checkpoints.read(GZIP)['token_embedder']['embedding']
-  assert embedding.shape == (config['vocab_size'], config['emb_dim'])
+def test_dtype_is_one_that_t5_survives():
+  _refused(T5 / 'full_model', 'float16.*overflows', dtype='float16')
+
+
+def test_a_tokenizer_of_another_model_is_refused():
+  source = T5 / 'single'
+  with pytest.raises(ValueError, match='315 pieces.*415; .* has 384 rows'):
+    text.load_encoder(source, tokenizer=SPM)
+  with pytest.raises(ValueError, match='has no tokenizer: give tokenizer=FILE'):
+    text.load_encoder(source)
+  with pytest.raises(ValueError, match='tokenizer is a int'):
+    text.load_encoder(source, tokenizer=3)

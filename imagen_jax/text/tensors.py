@@ -1,0 +1,215 @@
+"""Weights on their way from a file to the devices, one tensor at a time.
+
+A reader of some format says which tensors a checkpoint has, as a dict from
+our names to `Tensor`; nothing is read before `place` asks. So the memory of
+the host holds one tensor at a time beside what the devices keep.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from imagen_jax import partitioning, weights
+from imagen_jax.text import files
+
+BLOCK = 64 << 20  # bytes of a tensor that are read at once
+_DTYPES = {
+  'F64': np.dtype(np.float64),
+  'F32': np.dtype(np.float32),
+  'F16': np.dtype(np.float16),
+  'BF16': np.dtype(ml_dtypes.bfloat16),
+}
+_ITEM_SIZES = {'I64': 8, 'I32': 4, 'I16': 2, 'I8': 1, 'U8': 1, 'BOOL': 1}
+_LISTED = 12  # names in an error message
+# What the tensor axis cuts: outputs of the first, inputs of the second.
+_COLUMNS = ('query', 'key', 'value', 'wi', 'wi_0', 'wi_1')
+_ROWS = ('out', 'wo')
+_ATTENTION = ('query', 'key', 'value', 'out')  # cut between heads
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tensor:
+  """A tensor that has not been read."""
+
+  name: str  # in the checkpoint
+  shape: tuple[int, ...]
+  read: Callable[[np.dtype], np.ndarray]  # a fresh array in this dtype
+
+
+def leaf_dtype(name: str, dtype) -> np.dtype:
+  """Matrices are kept in `dtype`; norms, offsets and T5's biases in float32.
+
+  The latter are a thousandth of the bytes and used in float32 anyway.
+  """
+  matrix = name.endswith(('.kernel', '.embedding'))
+  return np.dtype(jax.numpy.dtype(dtype)) if matrix else np.dtype(np.float32)
+
+
+def check(
+  found: Mapping[str, Tensor],
+  expected: Mapping[str, tuple[int, ...]],
+  where: str,
+) -> None:
+  """Raises ValueError unless names and shapes are the same, both ways."""
+  missing = sorted(set(expected) - set(found))
+  left_over = sorted(found[name].name for name in set(found) - set(expected))
+  if missing or left_over:
+    raise ValueError(
+      f'{where} does not hold this encoder: missing {_listed(missing)}; left '
+      f'over {_listed(left_over)}. Copy the whole directory again, with the '
+      'config that belongs to the weights'
+    )
+  for name, shape in expected.items():
+    tensor = found[name]
+    if tuple(tensor.shape) != tuple(shape):
+      raise ValueError(
+        f'{where}: {tensor.name} is {tuple(tensor.shape)}, the config says '
+        f'{tuple(shape)}; take the config that belongs to the weights'
+      )
+
+
+def _listed(names):
+  more = len(names) - _LISTED
+  text = ', '.join(names[:_LISTED]) or 'nothing'
+  return f'{text} and {more} more' if more > 0 else text
+
+
+def place(
+  found: Mapping[str, Tensor],
+  expected: Mapping[str, tuple[int, ...]],
+  *,
+  where: str,
+  dtype='float32',
+  mesh=None,
+  mesh_config=None,
+  heads: int = 1,
+) -> dict:
+  """Reads a checkpoint into device arrays, tensor by tensor.
+
+  Args:
+    found: tensors of the checkpoint by our names.
+    expected: shapes by our names.
+    where: the checkpoint, for error messages.
+    dtype: of the matrices, see `leaf_dtype`.
+    mesh: devices to spread the arrays over; None = the default device.
+    mesh_config: a `partitioning.MeshConfig`; None = its defaults.
+    heads: attention heads, which the tensor axis must divide.
+
+  Returns:
+    Nested dict of arrays.
+  """
+  check(found, expected, where)
+  flat = {}
+  for name, shape in expected.items():
+    kind = leaf_dtype(name, dtype)
+    x = found[name].read(kind)
+    if mesh is None:
+      flat[name] = jax.device_put(x)
+    else:
+      spec = spec_for(name, shape, kind, mesh, heads, mesh_config)
+      sharding = jax.sharding.NamedSharding(mesh, spec)
+      flat[name] = jax.make_array_from_callback(
+        x.shape, sharding, lambda index, x=x: x[index]
+      )
+    flat[name].block_until_ready()  # or several host copies pile up
+  return weights.unflatten(flat)
+
+
+def spec_for(name, shape, dtype, mesh, heads, config=None):
+  """FSDP by shape; attention heads and hidden units over 'tensor'."""
+  config = partitioning.MeshConfig() if config is None else config
+  path = name.replace('.', '/')
+  plain = partitioning.spec_for(path, shape, dtype, mesh, config)
+  if any(re.search(pattern, path) for pattern, _ in config.overrides):
+    return plain
+  size = mesh.shape['tensor']
+  module = path.split('/')[-2] if path.endswith('/kernel') else ''
+  if size == 1 or module not in _COLUMNS + _ROWS:
+    return plain
+  cut = 1 if module in _COLUMNS else 0
+  whole = heads if module in _ATTENTION else shape[cut]
+  if whole % size:
+    return plain
+  axes = [None, None]
+  axes[cut] = 'tensor'
+  if any(plain) and shape[1 - cut] % mesh.shape['fsdp'] == 0:
+    axes[1 - cut] = 'fsdp'
+  return jax.sharding.PartitionSpec(*axes)
+
+
+def safetensors(folder: files.Folder, file: str) -> dict[str, Tensor]:
+  """The tensors of a safetensors file, local or remote, by their names.
+
+  Read here and not by the library: in blocks, from buckets too, with
+  bfloat16, and without mapping the file, whose pages would count as memory.
+  """
+  where = f'{folder}/{file}'
+  try:
+    size = folder.size(file)
+    length = int.from_bytes(folder.read(file, 0, 8), 'little')
+    if not 0 < length <= size - 8:
+      raise ValueError(f'a header of {length} bytes in a file of {size}')
+    header = json.loads(folder.read(file, 8, 8 + length))
+    header.pop('__metadata__', None)
+    ends = [entry['data_offsets'][1] for entry in header.values()]
+  except FileNotFoundError as error:
+    raise ValueError(f'{where} is missing; copy the directory again') from error
+  except (ValueError, TypeError, KeyError, OSError) as error:
+    raise ValueError(
+      f'{where} is damaged ({error}); copy it again or export it again'
+    ) from error
+  start = 8 + length
+  if size != start + max(ends, default=0):
+    raise ValueError(
+      f'{where} is damaged: it has {size} bytes, its header says '
+      f'{start + max(ends, default=0)}; copy it again'
+    )
+  return {
+    name: _tensor(folder, file, name, entry, start)
+    for name, entry in header.items()
+  }
+
+
+def _tensor(folder, file, name, entry, start):
+  dtype, shape = entry['dtype'], tuple(entry['shape'])
+  first, last = entry['data_offsets']
+  item = _DTYPES[dtype].itemsize if dtype in _DTYPES else _ITEM_SIZES.get(dtype)
+  if item and last - first != item * math.prod(shape):
+    raise ValueError(
+      f'{folder}/{file} is damaged: {name} is {dtype} {shape} in '
+      f'{last - first} bytes; copy it again'
+    )
+
+  def read(target):
+    if dtype not in _DTYPES:
+      raise ValueError(
+        f'{folder}/{file}: {name} is {dtype}; weights are read in '
+        f'{", ".join(_DTYPES)}. Export it in one of these'
+      )
+    out = np.empty(shape, target)
+    rows = out.reshape(1, *shape) if not shape else out
+    row = max(1, (last - first) // max(1, len(rows)))
+    step = max(1, BLOCK // row)
+    for i in range(0, len(rows), step):
+      block = rows[i : i + step]
+      offset = start + first + i * row
+      data = folder.read(file, offset, offset + len(block) * row)
+      block[...] = np.frombuffer(data, _DTYPES[dtype]).reshape(block.shape)
+    return out
+
+  return Tensor(name=name, shape=shape, read=read)
+
+
+def transposed(tensor: Tensor) -> Tensor:
+  """The matrix [a, b] as [b, a], in C order."""
+
+  def read(target):
+    return np.ascontiguousarray(tensor.read(target).T)
+
+  return Tensor(name=tensor.name, shape=tensor.shape[::-1], read=read)

@@ -1,0 +1,151 @@
+"""Which tokenizer goes with an encoder: found in its directory, or given.
+
+  tokenizer.model, spiece.model, ...   SentencePiece, of T5
+  tokenizer.json                       any other, for the `tokenizers` library
+  vocab.json and merges.txt            CLIP's BPE
+  vocab.txt                            BERT's WordPiece
+
+A tokenizer that does not belong to the weights would index rows that are not
+there, or mean others: sizes are compared.
+"""
+
+import pathlib
+import re
+
+from imagen_jax.text import (
+  files,
+  huggingface_tokenizers,
+  tokenizers,
+  vocabularies,
+)
+
+SENTENCEPIECE_FILE = 'tokenizer.model'
+JSON_FILE = 'tokenizer.json'
+_SENTENCEPIECE_FILES = (
+  SENTENCEPIECE_FILE,
+  'spiece.model',
+  'sentencepiece.model',
+)
+_SPARE = 4  # rows of an embedding for each token, at most, and 1024 more
+
+
+def find(given, folder: files.Folder, config, max_length: int):
+  """The tokenizer of an encoder.
+
+  Args:
+    given: a tokenizer, a seqio vocabulary, a path or URL of a tokenizer's file
+      or directory; None = look in `folder`, above it too for a T5X step.
+    folder: where the encoder lies.
+    config: the encoder's, whose `vocab_size` must fit.
+    max_length: tokens per caption.
+  """
+  rows = config.vocab_size
+  if given is None:
+    places = [folder]
+    if re.search(r'checkpoint_\d+$', folder.place):  # T5X keeps it above
+      places.append(folder.parent())
+    for place in places:
+      tokenizer = _in_folder(place, max_length, rows)
+      if tokenizer is not None:
+        return tokenizer
+    raise ValueError(
+      f'{folder} has no tokenizer: give tokenizer=FILE. T5 needs its '
+      'SentencePiece model (sentencepiece.model, or spiece.model of any '
+      'Hugging Face T5), CLIP and BERT a tokenizer.json'
+    )
+  if isinstance(given, str | pathlib.Path):
+    return _at(str(given), max_length, rows)
+  if vocabularies.is_one(given):
+    tokenizer = vocabularies.VocabularyTokenizer(given, max_length)
+    return _checked(tokenizer, rows, type(given).__name__)
+  if hasattr(given, 'encode') and hasattr(given, 'max_length'):
+    return given
+  raise ValueError(
+    f'tokenizer is a {type(given).__name__}; give one of '
+    'imagen_jax.text.tokenizers, a seqio vocabulary or a path'
+  )
+
+
+def to_file(tokenizer) -> tuple[str, bytes]:
+  """Name and content of the file that stores a tokenizer."""
+  if isinstance(tokenizer, tokenizers.SentencePieceTokenizer):
+    return SENTENCEPIECE_FILE, tokenizer.model_proto
+  if isinstance(tokenizer, huggingface_tokenizers.HuggingFaceTokenizer):
+    return JSON_FILE, tokenizer.json.encode()
+  raise ValueError(
+    f'a {type(tokenizer).__name__} has no file to store: make the encoder '
+    "with the tokenizer's own file"
+  )
+
+
+def _at(path, max_length, rows):
+  """The tokenizer of a file or directory that the user named."""
+  folder = files.folder(path)
+  parent, name = folder.parent(), folder.place.rpartition('/')[2]
+  if name.endswith('.model'):
+    return _sentencepiece(parent, name, max_length, rows)
+  if name.endswith('.json'):
+    return _json(parent, name, max_length, rows)
+  tokenizer = _in_folder(folder, max_length, rows)
+  if tokenizer is None:
+    raise ValueError(f'{folder} has no tokenizer: {", ".join(folder.names())}')
+  return tokenizer
+
+
+def _in_folder(folder, max_length, rows):
+  names = folder.names()
+  for name in _SENTENCEPIECE_FILES:
+    if name in names:
+      return _sentencepiece(folder, name, max_length, rows)
+  if JSON_FILE in names:
+    return _json(folder, JSON_FILE, max_length, rows)
+  if {'vocab.json', 'merges.txt'} <= set(names):
+    vocab, merges = folder.read('vocab.json'), folder.read('merges.txt')
+    tokenizer = huggingface_tokenizers.clip(
+      vocab, merges, max_length, str(folder)
+    )
+    return _checked(tokenizer, rows, f'{folder}/vocab.json')
+  if 'vocab.txt' in names:
+    lower = True
+    if 'tokenizer_config.json' in names:
+      settings = files.read_json(folder, 'tokenizer_config.json')
+      lower = settings.get('do_lower_case', True)
+    tokenizer = huggingface_tokenizers.bert(
+      folder.read('vocab.txt'), lower, max_length, str(folder)
+    )
+    return _checked(tokenizer, rows, f'{folder}/vocab.txt')
+  return None
+
+
+def _sentencepiece(folder, name, max_length, rows):
+  try:
+    content = folder.read(name)
+  except FileNotFoundError as error:
+    raise ValueError(f'{folder}/{name} does not exist') from error
+  if not folder.remote:  # errors then name the file
+    content = pathlib.Path(folder.place) / name
+  tokenizer = tokenizers.SentencePieceTokenizer(content, max_length, rows)
+  return _checked(tokenizer, rows, f'{folder}/{name}')
+
+
+def _json(folder, name, max_length, rows):
+  try:
+    content = folder.read(name)
+  except FileNotFoundError as error:
+    raise ValueError(f'{folder}/{name} does not exist') from error
+  where = f'{folder}/{name}'
+  tokenizer = huggingface_tokenizers.from_json(content, max_length, where)
+  return _checked(tokenizer, rows, where)
+
+
+def _checked(tokenizer, rows, where):
+  """Raises ValueError unless the embedding has rows for all tokens.
+
+  And not very many more: a quarter of them is another model's tokenizer.
+  """
+  if not tokenizer.size <= rows <= _SPARE * tokenizer.size + 1024:
+    raise ValueError(
+      f'{where} has {tokenizer.size} tokens, the embedding has {rows} rows. '
+      'Take the tokenizer that the encoder was trained with'
+    )
+  return tokenizer
