@@ -34,6 +34,11 @@ CORE = [
 EXTRAS = {
   'tpu': ['jax[tpu]>=0.8.0'],
   'cuda': ['jax[cuda12]>=0.8.0'],
+  'text': [
+    'tokenizers>=0.20',  # CLIP's and BERT's; T5 does without
+    'fsspec>=2024.6',  # encoders in buckets,
+    'gcsfs>=2024.6',  # gs:// among them
+  ],
   'data': [
     'tensorflow>=2.20',
     'tensorflow-datasets>=4.9.9',
@@ -47,6 +52,8 @@ EXTRAS = {
     'matplotlib>=3.9',  # training curves of the model card
     'scipy>=1.14',  # independent references in tests
     'svgelements>=1.9',  # flattens sprites, for maintainers
+    'tokenizers>=0.20',
+    'fsspec>=2024.6',
   ],
 }
 

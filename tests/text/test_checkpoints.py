@@ -281,7 +281,10 @@ def test_names_are_checked_both_ways(copy):
   _edit(config, lambda fields: fields.update(num_layers=3))
   _refused(directory, 'missing encoder.layers_2.*left over nothing')
   _edit(config, lambda fields: fields.update(num_layers=1))
-  _refused(directory, 'missing nothing; left over encoder.block.1.*layer_norm.weight. Copy')
+  _refused(
+    directory,
+    'missing nothing; left over encoder.block.1.*layer_norm.weight. Copy',
+  )
   _edit(config, lambda fields: fields.update(num_layers=2, d_ff=80))
   _refused(directory, r'DenseReluDense.wi_0.*\(48, 96\).*says \(48, 80\)')
 
