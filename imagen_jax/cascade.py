@@ -23,7 +23,6 @@ from imagen_jax import stages as stages_lib
 from imagen_jax.text import encoders
 
 SHIPPED = pathlib.Path(__file__).parent / 'pretrained' / 'scenes'
-MAX_STEPS = 4096  # per stage; more is surely a slip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,11 +108,9 @@ class Cascade:
       'aug_level': _per_stage('aug_level', aug_level, drawn),
     }
     return tuple(
-      check_sampling(
-        dataclasses.replace(
-          stage.sampling,
-          **{k: v[i] for k, v in given.items() if v[i] is not None},
-        )
+      dataclasses.replace(
+        stage.sampling,
+        **{k: v[i] for k, v in given.items() if v[i] is not None},
       )
       for i, stage in enumerate(drawn)
     )
@@ -226,24 +223,6 @@ def check_text(stages, width, max_length):
         f'and {stage.max_length} tokens, the encoder gives {width} and '
         f'{max_length}; take the encoder it was trained with'
       )
-
-
-def check_sampling(sampling):
-  """`sampling`, or ValueError where a setting makes no sense."""
-  steps, guidance = sampling.steps, sampling.guidance
-  if steps != int(steps) or not 1 <= steps <= MAX_STEPS:
-    raise ValueError(
-      f'steps is {steps}; it must be a whole number from 1 to {MAX_STEPS}'
-    )
-  if not np.isfinite(guidance) or guidance < 0:
-    raise ValueError(f'guidance is {guidance}; it must be 0 or more (1 = off)')
-  if sampling.batch < 1:
-    raise ValueError(f'batch is {sampling.batch}; it must be at least 1')
-  if not 0 <= sampling.aug_level <= 1:
-    raise ValueError(
-      f'aug_level is {sampling.aug_level}; it must lie in [0, 1]'
-    )
-  return sampling
 
 
 def _per_stage(name, value, drawn):

@@ -92,6 +92,7 @@ def _from_json(fields, path):
       f'{path} has fields {sorted(fields)}, this release reads '
       f'{sorted(known)}; bind the cascade again'
     )
+  _check_names(fields, path)
   words = fields['words']
   return Manifest(
     stages=tuple(fields['stages']),
@@ -100,6 +101,38 @@ def _from_json(fields, path):
     checksums=dict(fields['checksums']),
     id=fields['id'],
   )
+
+
+def _check_names(fields, path):
+  """Raises ValueError for what is no name, or leads out of the directory."""
+
+  def strings(value, kind):
+    return isinstance(value, kind) and all(isinstance(v, str) for v in value)
+
+  stages, text, sums = fields['stages'], fields['text'], fields['checksums']
+  if not (
+    strings(stages, list)
+    and isinstance(text, str)
+    and (fields['words'] is None or strings(fields['words'], list))
+    and strings(sums, dict)
+    and strings([*sums.values()], list)
+  ):
+    raise ValueError(
+      f'{path} is altered: not all names are text; copy it again'
+    )
+  names = [*stages, text]
+  for name in names:
+    if not re.fullmatch(r'\w[\w.-]*', name):
+      raise ValueError(
+        f'{path}: {name!r} is no name of a directory beside it; bind again'
+      )
+  for name in sums:
+    folder, _, file = name.partition('/')
+    if folder not in names or not re.fullmatch(r'\w[\w.-]*', file):
+      raise ValueError(
+        f'{path}: checksum of {name!r}, which is in none of the directories '
+        f'{names}; bind again'
+      )
 
 
 def verify(directory, manifest):

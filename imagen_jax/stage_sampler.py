@@ -188,29 +188,21 @@ def _make_denoise(stage, guided, inputs):
 
 def step_function(stage):
   """The sampler's step that `stage.sampling` names."""
-  steps = {
+  return {
     'ddpm': functools.partial(samplers.ddpm_step, gamma=stage.sampling.gamma),
     'ddim': samplers.ddim_step,
     'dpmpp_2m': samplers.dpmpp_2m_step,
-  }
-  return _choose('sampler', stage.sampling.sampler, steps)
+  }[stage.sampling.sampler]
 
 
 def threshold_function(stage):
   """The thresholding that `stage.sampling` names: x0 -> x0."""
   percentile = stage.sampling.percentile
-  thresholds = {
+  return {
     'dynamic': lambda x0: thresholding.dynamic(x0, percentile),
     'static': thresholding.static,
     'none': lambda x0: x0,
-  }
-  return _choose('threshold', stage.sampling.threshold, thresholds)
-
-
-def _choose(what, name, table):
-  if name not in table:
-    raise ValueError(f'{what} {name!r} is not one of {[*table]}')
-  return table[name]
+  }[stage.sampling.threshold]
 
 
 def _times(steps):

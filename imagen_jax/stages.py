@@ -12,11 +12,13 @@ and how it is best sampled. A *stage directory* holds all of that:
 
 import dataclasses
 import json
+import math
 import pathlib
 
 import jax.numpy as jnp
 import numpy as np
 
+from imagen_jax import fields as field_types
 from imagen_jax import weights
 from imagen_jax.diffusion import schedules
 from imagen_jax.models import efficient_unet, unet
@@ -24,7 +26,10 @@ from imagen_jax.models import efficient_unet, unet
 FORMAT_VERSION = 1
 CONFIG_FILE = 'stage.json'
 WEIGHTS_FILE = 'model.safetensors'
+MAX_STEPS = 4096  # of a sampler; more is surely a slip
 
+SAMPLERS = ('ddpm', 'ddim', 'dpmpp_2m')
+THRESHOLDS = ('dynamic', 'static', 'none')
 # The kinds a stage.json may name, spelt out so that grep finds every use.
 _MODELS = {
   'unet': unet.UNetConfig,
@@ -47,7 +52,30 @@ class Sampling:
   percentile: float = 99.5  # of |x0|, in percent, for dynamic thresholding
   aug_level: float = 0.1  # noise on the low-res picture; unused by the base
   gamma: float = 0.3  # log-variance interpolation of 'ddpm', in [0, 1]
-  batch: int = 4  # pictures per device in one compiled call, padded
+  batch: int = 4  # pictures in one compiled call, padded
+
+  def __post_init__(self):
+    whole = field_types.fits(self.steps, int)
+    if not whole or not 1 <= self.steps <= MAX_STEPS:
+      raise ValueError(
+        f'steps is {self.steps}; it must be a whole number from 1 to '
+        f'{MAX_STEPS}'
+      )
+    if not field_types.fits(self.batch, int) or self.batch < 1:
+      raise ValueError(f'batch is {self.batch}; it must be at least 1')
+    for name, known in (('sampler', SAMPLERS), ('threshold', THRESHOLDS)):
+      if getattr(self, name) not in known:
+        raise ValueError(
+          f'{name} {getattr(self, name)!r} is not one of {known}'
+        )
+    for name, fits, wanted in (
+      ('guidance', 0 <= self.guidance < math.inf, 'be 0 or more (1 = off)'),
+      ('aug_level', 0 <= self.aug_level <= 1, 'lie in [0, 1]'),
+      ('gamma', 0 <= self.gamma <= 1, 'lie in [0, 1]'),
+      ('percentile', 1 < self.percentile <= 100, 'lie in (1, 100]'),
+    ):
+      if not fits:
+        raise ValueError(f'{name} is {getattr(self, name)}; it must {wanted}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,10 +107,16 @@ class Stage:
         f'stage {self.name}: a residual model predicts x0, not '
         f"{self.prediction!r}; set prediction='x0' or residual=False"
       )
-    if self.low_res is not None and self.resolution % self.low_res:
+    if self.model.resolution != self.resolution:
+      raise ValueError(
+        f'stage {self.name}: resolution {self.resolution} differs from the '
+        f"model's {self.model.resolution}; set both alike"
+      )
+    low_res = self.low_res
+    if low_res is not None and (low_res < 1 or self.resolution % low_res):
       raise ValueError(
         f'stage {self.name}: resolution {self.resolution} is no multiple of '
-        f'low_res {self.low_res}'
+        f'low_res {low_res}'
       )
 
 
@@ -121,7 +155,7 @@ def to_json(stage):
 
 def from_json(fields, where=CONFIG_FILE):
   """The inverse of `to_json`; raises ValueError naming what does not fit."""
-  fields = dict(fields)
+  fields = _table(fields, where)
   version = fields.pop('format_version', None)
   if version != FORMAT_VERSION:
     raise ValueError(
@@ -129,15 +163,21 @@ def from_json(fields, where=CONFIG_FILE):
       f'{FORMAT_VERSION}; update imagen_jax or export the stage again'
     )
   for key, kinds in (('model', _MODELS), ('schedule', _SCHEDULES)):
-    value = dict(fields.get(key, {}))
+    value = _table(fields.get(key, {}), f'{where}: {key}')
     kind = value.pop('kind', None)
     if kind not in kinds:
       raise ValueError(f'{where}: {key} kind {kind!r}, not one of {[*kinds]}')
     fields[key] = _build(kinds[kind], value, f'{where}: {key}')
-  fields['sampling'] = _build(
-    Sampling, fields.get('sampling', {}), f'{where}: sampling'
-  )
+  sampling = _table(fields.get('sampling', {}), f'{where}: sampling')
+  fields['sampling'] = _build(Sampling, sampling, f'{where}: sampling')
   return _build(Stage, fields, where)
+
+
+def _table(fields, where):
+  """A copy of a JSON object; ValueError where it is something else."""
+  if not isinstance(fields, dict):
+    raise ValueError(f'{where} is {fields!r} and no table; export it again')
+  return dict(fields)
 
 
 def _build(cls, fields, where):
@@ -147,9 +187,15 @@ def _build(cls, fields, where):
       f'{where}: unknown field {unknown[0]!r}; fields are {sorted(known)}'
     )
   tuples = {k: _tuples(v) for k, v in fields.items()}
+  for name, value in tuples.items():
+    if not field_types.fits(value, known[name].type):
+      raise ValueError(
+        f'{where}: {name} is {value!r}; it must be '
+        f'{field_types.said(known[name].type)}'
+      )
   try:
     return cls(**tuples)
-  except TypeError as e:
+  except (TypeError, ValueError) as e:
     raise ValueError(f'{where}: {e}') from e
 
 

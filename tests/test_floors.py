@@ -23,6 +23,7 @@ FLOORS = {
   'models': 1,
   'compilation_cache': 1,
   'partitioning': 1,
+  'fields': 1,  # types of the configurations' values
   'flags': 1,  # of the command lines
   'weights': 1,  # safetensors files
   'manifests': 1,  # checksums of directories
@@ -62,7 +63,7 @@ PLACES = {
   'optax': ['training.'],
   'orbax': ['training.', 'text.checkpoints'],
   'gin': ['cli'],
-  'tensorflow': ['data.', 'text.'],
+  'tensorflow': ['data.', 'text.', 'training.metrics'],
   'tensorflow_datasets': ['data.', 'text.'],
   'seqio': ['data.', 'text.'],
   'clu': ['training.'],

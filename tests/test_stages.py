@@ -45,6 +45,17 @@ def _edit(path, **changes):
     ({'prediction': 'score'}, "'v', 'eps' or 'x0', not 'score'"),
     ({'text_width': 17}, "text_width 17 differs from the model's 16"),
     ({'low_res': 3}, 'resolution 8 is no multiple of low_res 3'),
+    ({'low_res': 0}, 'resolution 8 is no multiple of low_res 0'),
+    ({'resolution': '8'}, "resolution is '8'; it must be int"),
+    ({'resolution': 16}, "resolution 16 differs from the model's 8"),
+    ({'model': [1]}, r'model is \[1\] and no table'),
+    ({'model': {'kind': 'unet', 'widths': [8.5]}}, 'it must be tuple of int'),
+    ({'model': {'kind': 'unet', 'groups': 3}}, 'no multiples of groups=3'),
+    ({'sampling': {'sampler': 'euler'}}, "sampler 'euler' is not one of"),
+    ({'sampling': {'threshold': 'soft'}}, "threshold 'soft' is not one of"),
+    ({'sampling': {'percentile': 0.995}}, r'must lie in \(1, 100\]'),
+    ({'sampling': {'gamma': 7}}, 'gamma is 7; it must lie in'),
+    ({'sampling': {'steps': 5.0}}, 'steps is 5.0; it must be int'),
   ],
 )
 def test_config_that_does_not_fit(changes, said, tmp_path):

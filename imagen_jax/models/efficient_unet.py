@@ -43,6 +43,24 @@ class EfficientUNetConfig:
   dtype: str = 'float32'  # compute type; parameters are float32
 
   def __post_init__(self):
+    layers.check_sizes(self)
+    if len(self.strides) != len(self.widths):
+      raise ValueError(
+        f'strides {self.strides} are of {len(self.strides)} levels, widths '
+        f'of {len(self.widths)}; give one for every level'
+      )
+    if len(set(self.grids)) < len(self.grids):
+      raise ValueError(
+        f'strides {self.strides} put two levels on one of the grids '
+        f'{self.grids}; only the first stride may be 1'
+      )
+    if self.attention not in ('fused', 'cross'):
+      raise ValueError(f"attention is {self.attention!r}; 'fused' or 'cross'")
+    if self.heads < 1 or self.attention_width % self.heads:
+      raise ValueError(
+        f'attention_width {self.attention_width} does not divide among '
+        f'heads={self.heads}; change one of them'
+      )
     if self.residual and not self.low_res:
       raise ValueError('residual=True needs low_res=True: there is no picture')
 

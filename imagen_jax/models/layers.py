@@ -15,6 +15,29 @@ from flax import linen as nn
 # -inf it keeps a row without a single true key free of NaN.
 _MASKED = -1e9
 _ZEROS = nn.initializers.zeros
+DTYPES = ('float32', 'bfloat16', 'float16')  # compute types
+
+
+def check_sizes(config):
+  """Raises ValueError where a U-Net's sizes do not go together.
+
+  Shapes that disagree deep inside are a page of traceback; see both configs.
+  """
+  widths, blocks = config.widths, config.blocks
+  if not widths or len(blocks) != len(widths):
+    raise ValueError(
+      f'widths {widths} and blocks {blocks} are of {len(widths)} and '
+      f'{len(blocks)} levels; give one of each for every level'
+    )
+  if config.groups < 1 or any(w < 1 or w % config.groups for w in widths):
+    raise ValueError(
+      f'widths {widths} are no multiples of groups={config.groups}, which '
+      'group norm needs; change widths or groups'
+    )
+  if config.fold < 1:
+    raise ValueError(f'fold is {config.fold}; it must be at least 1')
+  if config.dtype not in DTYPES:
+    raise ValueError(f'dtype {config.dtype!r} is not one of {DTYPES}')
 
 
 def check_divides(z, factor):

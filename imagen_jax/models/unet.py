@@ -35,6 +35,22 @@ class UNetConfig:
   fold: int = 1  # pixels folded into channels, each way (1: none)
   dtype: str = 'float32'  # compute type; parameters are float32
 
+  def __post_init__(self):
+    layers.check_sizes(self)
+    if unknown := set(self.attention) - set(self.grids):
+      raise ValueError(
+        f'attention at {sorted(unknown)} cannot be: the grids of '
+        f'{self.resolution} px folded by {self.fold} are {self.grids}'
+      )
+    for grid, width in zip(self.grids, self.widths):
+      # The middle, on the last grid, attends whatever `attention` says.
+      attends = grid in self.attention or grid == self.grids[-1]
+      if attends and width % self.head_width:
+        raise ValueError(
+          f'width {width} of grid {grid} is no multiple of '
+          f'head_width={self.head_width}; change one of them'
+        )
+
   @property
   def grids(self):
     """Rows of positions at each level, finest first."""

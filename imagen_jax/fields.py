@@ -1,0 +1,53 @@
+"""Types of dataclass fields, checked where values come from outside.
+
+Not in the paper. A file or a flag may hold a word where a number belongs; deep
+inside a network that is a page of traceback, here one line with the field's
+name.
+"""
+
+import dataclasses
+import numbers
+import types
+import typing
+
+
+def check(config, where):
+  """Raises ValueError naming the first field that is not of its type.
+
+  Args:
+    config: a dataclass; dataclasses among its fields are checked as well.
+    where: what the message calls it.
+  """
+  for field in dataclasses.fields(config):
+    name, value = f'{where}.{field.name}', getattr(config, field.name)
+    if not fits(value, field.type):
+      raise ValueError(f'{name} is {value!r}; it must be {said(field.type)}')
+    if dataclasses.is_dataclass(value):
+      check(value, name)
+
+
+def fits(value, kind):
+  """Whether a value is of an annotated type; True of what is not told."""
+  origin, inner = typing.get_origin(kind), typing.get_args(kind)
+  if origin in (types.UnionType, typing.Union):
+    return any(fits(value, k) for k in inner)
+  if origin is tuple:
+    if not isinstance(value, tuple):
+      return False
+    if inner[1:] == (...,):
+      return all(fits(v, inner[0]) for v in value)
+    return len(value) == len(inner) and all(map(fits, value, inner))
+  if kind in (int, float):
+    number = numbers.Integral if kind is int else numbers.Real
+    return isinstance(value, number) and not isinstance(value, bool)
+  return not isinstance(kind, type) or isinstance(value, kind)
+
+
+def said(kind):
+  """A type in words: 'int or None', 'tuple of int'."""
+  inner = typing.get_args(kind)
+  if typing.get_origin(kind) is tuple:
+    return f'tuple of {said(inner[0])}'
+  if inner:
+    return ' or '.join(map(said, inner))
+  return 'None' if kind is type(None) else getattr(kind, '__name__', str(kind))
