@@ -35,16 +35,21 @@ def unflatten(flat):
     node = tree
     for parent in parents:
       node = node.setdefault(parent, {})
+      if not isinstance(node, dict):
+        raise ValueError(f'{path} lies below another weight')
+    if leaf in node:
+      raise ValueError(f'{path} is two things')
     node[leaf] = value
   return tree
 
 
 def save(path, tree, dtype=np.float32, metadata=None):
-  """Writes a tree of arrays as safetensors, cast to `dtype`, atomically."""
-  flat = {
-    k: np.ascontiguousarray(np.asarray(v).astype(dtype))
-    for k, v in flatten(tree).items()
-  }
+  """Writes a tree of arrays as safetensors, cast to `dtype`, atomically.
+
+  Raises ValueError where a weight is not finite, or too large for `dtype`: the
+  file would load without complaint and draw nothing.
+  """
+  flat = {k: _cast(v, dtype, f'{path}: {k}') for k, v in flatten(tree).items()}
   fresh = _beside(path)
   try:
     safetensors.numpy.save_file(flat, str(fresh), metadata=metadata)
@@ -52,6 +57,17 @@ def save(path, tree, dtype=np.float32, metadata=None):
     _sync_and_rename(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)
+
+
+def _cast(value, dtype, where):
+  with np.errstate(over='ignore'):
+    cast = np.ascontiguousarray(np.asarray(value).astype(dtype))
+  if not np.isfinite(cast).all():
+    raise ValueError(
+      f'{where} has values that {np.dtype(dtype)} cannot hold; take bfloat16 '
+      'or float32, or other weights if they are not finite'
+    )
+  return cast
 
 
 def save_json(path, fields):
@@ -92,4 +108,7 @@ def load(path):
     raise ValueError(f'{path} is missing; copy the directory again') from e
   except (safetensors.SafetensorError, OSError) as e:
     raise ValueError(f'{path} is damaged ({e}); copy or export it again') from e
-  return unflatten({k: v.astype(np.float32) for k, v in flat.items()})
+  try:
+    return unflatten({k: v.astype(np.float32) for k, v in flat.items()})
+  except ValueError as e:
+    raise ValueError(f'{path} is no tree of weights: {e}') from e

@@ -1,0 +1,32 @@
+"""Weights on disk: what would load and draw nothing is refused."""
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from imagen_jax import weights
+
+
+def test_trees_survive_and_names_are_paths(tmp_path):
+  tree = {'a': {'b': np.ones(2, np.float32)}, 'c': np.zeros((1, 3), np.float32)}
+  weights.save(tmp_path / 'w', tree)
+  assert weights.flatten(tree).keys() == {'a.b', 'c'}
+  read = weights.load(tmp_path / 'w')
+  np.testing.assert_array_equal(read['a']['b'], tree['a']['b'])
+  np.testing.assert_array_equal(read['c'], tree['c'])
+
+
+@pytest.mark.parametrize('value', [1e5, np.inf, np.nan])
+def test_what_sixteen_bits_cannot_hold_is_named(tmp_path, value):
+  tree = {'a': {'b': np.array([1.0, value], np.float32)}}
+  with pytest.raises(ValueError, match=r'w: a\.b has values that float16'):
+    weights.save(tmp_path / 'w', tree, np.float16)
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('names', [('a', 'a.b'), ('a.b', 'a')])
+def test_names_that_make_no_tree(tmp_path, names):
+  arrays = {name: np.ones(1, np.float32) for name in names}
+  safetensors.numpy.save_file(arrays, tmp_path / 'w')
+  with pytest.raises(ValueError, match='w is no tree of weights: a'):
+    weights.load(tmp_path / 'w')
