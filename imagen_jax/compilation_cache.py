@@ -34,14 +34,16 @@ def enable(directory=None):
     jax.config.update('jax_enable_compilation_cache', False)
     return None
   directory = directory or jax.config.jax_compilation_cache_dir
-  directory = pathlib.Path(directory or default_directory()).expanduser()
   try:
+    directory = pathlib.Path(directory or default_directory()).expanduser()
     directory.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=directory).close()
-  except OSError as e:
+  except (OSError, RuntimeError) as e:  # RuntimeError: the user has no home
+    reason = e.strerror if isinstance(e, OSError) else e
+    where = directory or "the user's cache directory"
     warnings.warn(
-      f'compiled programs are not kept: {directory} cannot be written '
-      f'({e.strerror}); set {VARIABLE} to a directory that can, or to off',
+      f'compiled programs are not kept: {where} cannot be written '
+      f'({reason}); set {VARIABLE} to a directory that can, or to off',
       stacklevel=2,
     )
     return None

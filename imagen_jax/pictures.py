@@ -18,6 +18,7 @@ import PIL.ImageFont
 import PIL.PngImagePlugin
 
 NAME_LENGTH = 60  # characters of the prompt in a file name
+_NAME_BYTES = 200  # of them in UTF-8; file systems allow 255, with the number
 SHEET_TILE = 256  # pixels, largest side of a picture on a sheet
 SHEET_PIXELS = 16_000_000  # beyond that the pictures on a sheet shrink
 _MARGIN = 8  # pixels between the pictures of a sheet
@@ -33,7 +34,8 @@ def slug(prompt: str) -> str:
     if name and len(name) + 1 + len(word) > NAME_LENGTH:
       break
     name = f'{name}-{word}' if name else word[:NAME_LENGTH]
-  return name or 'empty'
+  short = name.encode()[:_NAME_BYTES].decode(errors='ignore')
+  return short or 'empty'
 
 
 def slugs(prompts: Sequence[str]) -> list[str]:

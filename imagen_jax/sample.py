@@ -121,7 +121,7 @@ def main(argv=None):
   except OSError as e:
     print(f'error: --out={out} cannot be written: {e}', file=sys.stderr)
     return 2
-  except FloatingPointError as e:
+  except (ValueError, FloatingPointError) as e:
     print(f'error: {e}', file=sys.stderr)
     return 2
   for path in written:
@@ -145,6 +145,14 @@ def read_prompts(prompts, path):
         f'{e.start}); save it as UTF-8'
       ) from e
     prompts += [line.strip() for line in lines if line.strip()]
+  for prompt in prompts:
+    try:
+      prompt.encode()
+    except UnicodeEncodeError as e:
+      raise ValueError(
+        f'the prompt {prompt!r} is not UTF-8 text; type it again or set a '
+        'UTF-8 locale'
+      ) from e
   if not prompts:
     raise ValueError(
       'no prompt given; write one, such as "a red fox at sunset", or give '

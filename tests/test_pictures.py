@@ -18,6 +18,7 @@ from imagen_jax import pictures
     ('ein Bär', 'ein-bar'),
     ('狐', '狐'),
     ('x' * 300, 'x' * pictures.NAME_LENGTH),
+    ('\U00020000' * 70, '\U00020000' * 50),  # 200 bytes: 255 make a file name
   ],
 )
 def test_names_are_readable_and_safe(prompt, name):

@@ -161,6 +161,7 @@ def test_odd_prompts_are_drawn_with_a_warning(capsys, prompt, warning):
   [
     ([], 'no prompt given'),
     (['--prompts_file=none.txt'], '--prompts_file=none.txt cannot be read'),
+    (['a \udcff fox'], 'is not UTF-8 text; type it again'),
     ([FOX, '--upto=64'], 'upto is 64, the stages of this cascade end at'),
     ([FOX, '--upto=x'], "--upto: 'x' is no whole number (pixels)"),
     ([FOX, '--steps=0'], 'steps is 0; it must be a whole number from 1'),
