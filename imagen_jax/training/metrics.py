@@ -10,13 +10,17 @@ import time
 
 
 def require_finite(metrics, step):
-  """Raises ValueError where the loss is not a number any more."""
-  loss = float(metrics['loss'])
-  if not math.isfinite(loss):
-    raise ValueError(
-      f'loss is {loss} at step {step}; nothing of it was saved: lower the '
-      'learning rate or the clip and run again from the last checkpoint'
-    )
+  """Raises ValueError where one of the metrics is not a number any more.
+
+  The loss of a step is that before its update: a gradient that is not finite
+  shows first in its norm, and would be saved in the parameters.
+  """
+  for name, value in metrics.items():
+    if not math.isfinite(value := float(value)):
+      raise ValueError(
+        f'{name} is {value} at step {step}; nothing of it was saved: lower the '
+        'learning rate or the clip and run again from the last checkpoint'
+      )
 
 
 class Metrics:
@@ -63,27 +67,31 @@ def _drop_from(path, step):
 def _tensorboard(workdir):
   """clu's TensorBoard writer, or None where TensorFlow is not installed."""
   try:
+    import tensorflow as tf
     from clu import metric_writers
   except ImportError:
     return None
+  # It would take the memory of every GPU for itself.
+  tf.config.set_visible_devices([], 'GPU')
   return metric_writers.SummaryWriter(str(workdir))
 
 
 class Progress:
-  """Images per second and time left, on one line of standard error."""
+  """Examples per second and time left, on one line of standard error."""
 
-  def __init__(self, start_step, total_steps, batch_size):
+  def __init__(self, start_step, total_steps, batch_size, unit='images'):
     self._total = total_steps
     self._batch = batch_size
+    self._unit = unit
     self._step = start_step
     self._mark = time.monotonic()
 
   def is_due(self, step, every):
-    """True every `every` steps and at the last one."""
-    return step % every == 0 or step == self._total
+    """True every `every` steps (0: never) and at the last one."""
+    return (every > 0 and step % every == 0) or step == self._total
 
   def report(self, step, **scalars):
-    """Prints the line and returns images/s since the last report."""
+    """Prints the line and returns examples/s since the last report."""
     now = time.monotonic()
     per_step = (now - self._mark) / max(1, step - self._step)
     self._step, self._mark = step, now
@@ -91,7 +99,7 @@ class Progress:
     left = per_step * (self._total - step)
     values = '  '.join(f'{k} {float(v):.4g}' for k, v in scalars.items())
     line = (
-      f'step {step}/{self._total}  {values}  {rate:.1f} images/s  '
+      f'step {step}/{self._total}  {values}  {rate:.1f} {self._unit}/s  '
       f'{_duration(left)} left'
     )
     end = '\n' if not sys.stderr.isatty() else ''

@@ -1,6 +1,8 @@
 """Metrics survive crashes and resumed runs."""
 
 import json
+import sys
+import types
 
 import pytest
 
@@ -33,10 +35,42 @@ def test_progress_line(capsys):
   assert 'images/s' in said and 'left' in said
   assert progress.is_due(10, 3) and progress.is_due(9, 3)
   assert not progress.is_due(8, 3)
+  assert progress.is_due(10, 0) and not progress.is_due(8, 0)
 
 
 @pytest.mark.parametrize('loss', [float('nan'), float('inf')])
-def test_loss_must_be_finite(loss):
+def test_metrics_must_be_finite(loss):
   metrics.require_finite({'loss': 0.1}, 1)
   with pytest.raises(ValueError, match='at step 7; nothing of it was saved'):
     metrics.require_finite({'loss': loss}, 7)
+  # The update of this very step: the loss would show it one step later.
+  with pytest.raises(ValueError, match='grad_norm is .* at step 7'):
+    metrics.require_finite({'loss': 0.1, 'grad_norm': loss}, 7)
+
+
+def test_tensorboard_gets_the_scalars_and_no_gpu(tmp_path, monkeypatch):
+  rows, hidden = [], []
+
+  class Writer:
+    def __init__(self, directory):
+      assert directory == str(tmp_path)
+
+    def write_scalars(self, step, scalars):
+      rows.append((step, scalars))
+
+    def flush(self):
+      rows.append('flushed')
+
+  tf = types.ModuleType('tensorflow')
+  tf.config = types.SimpleNamespace(
+    set_visible_devices=lambda *args: hidden.append(args)
+  )
+  clu = types.ModuleType('clu')
+  clu.metric_writers = types.SimpleNamespace(SummaryWriter=Writer)
+  monkeypatch.setitem(sys.modules, 'tensorflow', tf)
+  monkeypatch.setitem(sys.modules, 'clu', clu)
+  log = metrics.Metrics(tmp_path, 0)
+  log.write(3, loss=0.5)
+  log.close()
+  assert rows == [(3, {'loss': 0.5}), 'flushed']
+  assert hidden == [([], 'GPU')]
