@@ -14,6 +14,10 @@ import orbax.checkpoint as ocp
 from imagen_jax.training import state as state_lib
 
 
+class AnotherRun(ValueError):
+  """The work directory belongs to a run of another configuration."""
+
+
 class Checkpoints:
   """The checkpoints of one work directory.
 
@@ -49,17 +53,18 @@ class Checkpoints:
   def resume(self, state, identity):
     """(state, batches done): the newest checkpoint, or `state` and 0.
 
-    Raises ValueError naming the first setting that differs from the saved.
+    Raises AnotherRun naming the first setting that differs from the saved.
     """
     if self.latest() is None:
       return state, 0
     state, data, meta = self.restore(state)
-    for name, value in json.loads(json.dumps(identity)).items():
-      if meta.get(name) != value:
-        raise ValueError(
-          f'{self.directory.parent} belongs to another run: {name} is '
-          f'{meta.get(name)} there and {value} here; give another --workdir'
-        )
+    identity = json.loads(json.dumps(identity))
+    if found := _first_difference({k: meta.get(k) for k in identity}, identity):
+      name, there, here = found
+      raise AnotherRun(
+        f'{self.directory.parent} belongs to another run: {name} is {there} '
+        f'there and {here} here; give another --workdir'
+      )
     print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
     return state, data['next_batch']
 
@@ -90,8 +95,8 @@ class Checkpoints:
   def restore(self, state, step=None):
     """The newest (or the given) checkpoint with the shardings of `state`.
 
-    Returns (state, data, meta). Raises ValueError where its tree or shapes are
-    not those of `state`.
+    Returns (state, data, meta). Raises AnotherRun where its tree or shapes are
+    not those of `state`, or its files are damaged.
     """
     step = self.latest() if step is None else step
 
@@ -109,11 +114,12 @@ class Checkpoints:
           meta=ocp.args.JsonRestore(),
         ),
       )
-    except (ValueError, KeyError, TypeError) as e:
+    except (OSError, ValueError, KeyError, TypeError) as e:
       reason = str(e).strip().splitlines()[0][:200]
-      raise ValueError(
-        f'checkpoint {self.directory}/{step} does not fit this '
-        f'configuration: {reason}; give another --workdir or the old config'
+      raise AnotherRun(
+        f'checkpoint {self.directory}/{step} does not fit this configuration '
+        f'or is damaged: {reason}; give another --workdir or the old config, '
+        'or delete that directory to go on from the checkpoint before'
       ) from e
     restored = state_lib.TrainState(
       step=jax.device_put(
@@ -124,6 +130,21 @@ class Checkpoints:
       opt=items['opt'],
     )
     return restored, items['data'], items['meta']
+
+
+def _first_difference(there, here, name=''):
+  """(name, value there, value here) of the first leaf that differs, or None."""
+  if there == here:
+    return None
+  if not (isinstance(there, dict) and isinstance(here, dict)):
+    return name, there, here
+  for key in sorted(there.keys() | here.keys()):
+    found = _first_difference(
+      there.get(key), here.get(key), f'{name}.{key}'.lstrip('.')
+    )
+    if found:
+      return found
+  return None
 
 
 def _abstract(x):

@@ -2,6 +2,7 @@
 
 import contextlib
 import resource
+import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -65,5 +66,33 @@ def test_other_settings_and_other_shapes_are_refused(tmp_path):
     saved.save(1, _state(1.0), IDENTITY)
     with pytest.raises(ValueError, match='seed is 0 there and 7 here'):
       saved.resume(_state(0.0), {**IDENTITY, 'seed': 7})
-    with pytest.raises(ValueError, match='does not fit this configuration'):
+    with pytest.raises(
+      checkpoints.AnotherRun, match='does not fit this configuration'
+    ):
       saved.resume(_state(0.0, n=32), IDENTITY)
+
+
+def test_the_setting_that_differs_is_named_alone(tmp_path):
+  inner = {'model': {'widths': (8, 16), 'fold': 4}, 'name': 'a'}
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), {'stage': inner})
+    other = {'stage': inner | {'model': inner['model'] | {'fold': 2}}}
+    with pytest.raises(checkpoints.AnotherRun) as caught:
+      saved.resume(_state(0.0), other)
+  assert 'stage.model.fold is 4 there and 2 here' in str(caught.value)
+  assert 'widths' not in str(caught.value)
+
+
+@pytest.mark.parametrize('name', ['meta/metadata', 'params/manifest.ocdbt'])
+def test_a_damaged_checkpoint_is_one_line(tmp_path, name):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), IDENTITY)
+    saved.save(2, _state(2.0), IDENTITY)
+  (tmp_path / 'checkpoints' / '2' / name).unlink()
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    with pytest.raises(ValueError, match='or is damaged: .* delete that') as e:
+      saved.resume(_state(0.0), IDENTITY)
+  assert '\n' not in str(e.value)
+  shutil.rmtree(tmp_path / 'checkpoints' / '2')  # as the message says
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    assert saved.resume(_state(0.0), IDENTITY)[1] == 1
