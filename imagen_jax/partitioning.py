@@ -34,7 +34,12 @@ def make_mesh(config=MeshConfig(), devices=None):
   """
   devices = jax.devices() if devices is None else devices
   rest = config.fsdp * config.tensor
-  data = len(devices) // rest if config.data == -1 else config.data
+  if min(config.fsdp, config.tensor) < 1 or config.data < -1 or not config.data:
+    raise ValueError(
+      f'mesh data={config.data} x fsdp={config.fsdp} x tensor={config.tensor}: '
+      'each must be at least 1 (data may be -1: all that are left)'
+    )
+  data = max(1, len(devices) // rest) if config.data == -1 else config.data
   if data * rest != len(devices):
     raise ValueError(
       f'mesh data={data} x fsdp={config.fsdp} x tensor={config.tensor} needs '
@@ -90,6 +95,8 @@ def batch_sharding(mesh):
 def check_batch(batch_size, mesh):
   """Raises ValueError where the global batch does not divide."""
   n = mesh.shape['data'] * mesh.shape['fsdp']
+  if batch_size < 1:
+    raise ValueError(f'batch_size is {batch_size}; it must be at least {n}')
   if batch_size % n:
     raise ValueError(
       f'batch_size {batch_size} does not divide over {n} devices (data x '

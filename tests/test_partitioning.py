@@ -59,8 +59,15 @@ def test_batch_lies_over_data_and_fsdp(mesh):
 
 
 def test_sizes_that_do_not_fit():
+  for wrong in ({'fsdp': 0}, {'data': 0}, {'data': -8, 'fsdp': -1}):
+    with pytest.raises(ValueError, match='each must be at least 1'):
+      partitioning.make_mesh(partitioning.MeshConfig(**wrong))
+  with pytest.raises(ValueError, match='needs 16 devices, there are 8'):
+    partitioning.make_mesh(partitioning.MeshConfig(fsdp=16))
   with pytest.raises(ValueError, match='needs 6 devices, there are 8'):
     partitioning.make_mesh(partitioning.MeshConfig(data=2, fsdp=3))
   mesh = partitioning.make_mesh(MESH)
   with pytest.raises(ValueError, match='12 does not divide .* use 8 or 16'):
     partitioning.check_batch(12, mesh)
+  with pytest.raises(ValueError, match='batch_size is 0; .* at least 8'):
+    partitioning.check_batch(0, mesh)
