@@ -6,7 +6,6 @@ A leaf in gin/ includes one model and one run. Strings given by --gin.X need
 their own quotes inside the shell's: --gin.TrainConfig.text="'my/text'".
 """
 
-import argparse
 import contextlib
 import pathlib
 import sys
@@ -14,41 +13,58 @@ import sys
 import absl.logging
 
 import gin
-from imagen_jax import compilation_cache
+from imagen_jax import compilation_cache, fields, flags, weights
+from imagen_jax.training import checkpoints
+
+# What gin raises for files and bindings that it cannot use.
+_GIN_ERRORS = (
+  ValueError,
+  TypeError,
+  SyntaxError,
+  NameError,
+  AttributeError,
+  ImportError,
+  OSError,
+)
 
 
-def parser(prog=None):
-  """The argparse parser of every job."""
-  p = argparse.ArgumentParser(
-    prog=prog,
-    formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    epilog='--gin.NAME=VALUE changes one setting; strings need inner quotes, '
-    'as in --gin.TrainConfig.text="\'my/text\'".',
+def parser(function=None):
+  """The argparse parser of a job, which `function` runs."""
+  module = function and sys.modules[function.__module__]
+  p = flags.Parser(
+    prog=module and f'python -m {module.__name__}',
+    description=module and module.__doc__.splitlines()[0],
+    epilog='--gin.NAME=VALUE changes one setting, such as '
+    '--gin.TrainConfig.steps=1000; strings need inner quotes, as in '
+    '--gin.TrainConfig.text="\'my/text\'". --dry_run prints what there is.',
+    allow_abbrev=False,
   )
   p.add_argument(
     '--gin_file',
     action='append',
     required=True,
     metavar='FILE',
-    help='configuration, a leaf of gin/; may be given several times',
+    help='configuration, a leaf of gin/; may be given several times '
+    '(no default)',
   )
   p.add_argument(
     '--workdir',
     metavar='DIR',
     help='where everything of this run is kept; the same directory again '
-    'resumes it; may be left out with --dry_run',
+    'resumes it; may be left out with --dry_run (no default)',
   )
   p.add_argument(
     '--dry_run',
     action='store_true',
-    help='print the resolved configuration and the parameter count, and stop',
+    help='print the resolved configuration and the parameter count, and stop '
+    '(default: no)',
   )
   return p
 
 
-def parse(argv, prog=None):
+def parse(argv, function=None):
   """argv -> (namespace, gin bindings)."""
-  p = parser(prog)
+  p = parser(function)
   args, rest = p.parse_known_args(argv)
   bindings = [a.removeprefix('--gin.') for a in rest if a.startswith('--gin.')]
   unknown = [a for a in rest if not a.startswith('--gin.')]
@@ -77,16 +93,53 @@ def configure(gin_files, bindings, config_class):
       # the include's folder, and trips over a user's own directory runs/.
       with contextlib.chdir(path.parent):
         gin.parse_config_file(path.name)
-    gin.parse_config(bindings)
+    for binding in bindings:
+      _bind(binding)
     gin.finalize()
-    return gin.get_configurable(config_class)()
-  except (TypeError, SyntaxError, AttributeError, OSError) as e:
+    config = gin.get_configurable(config_class)()
+  except _GIN_ERRORS as e:
     raise ValueError(f'configuration: {_one_line(e)}') from e
+  fields.check(config, config_class.__name__)
+  return config
+
+
+def _bind(binding):
+  """Parses one setting of the command line, 'NAME=VALUE'."""
+  try:
+    gin.parse_config(binding)
+  except SyntaxError as e:
+    name, _, value = binding.partition('=')
+    raise ValueError(
+      f'the value of --gin.{binding} cannot be read; a string needs quotes '
+      f'inside those of the shell: --gin.{name}="\'{value}\'"'
+    ) from e
+  except _GIN_ERRORS as e:
+    raise ValueError(
+      f'--gin.{binding}: {str(e).splitlines()[0]} --dry_run prints the settings'
+    ) from e
 
 
 def _one_line(error):
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   return '; '.join(lines[:3])
+
+
+@contextlib.contextmanager
+def _recorded(workdir):
+  """Keeps the configuration in the work directory of the run that it is of."""
+  path = workdir / 'config.gin'
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    before = path.read_bytes() if path.exists() else None
+    weights.save_bytes(path, gin.operative_config_str().encode())
+  except OSError as e:
+    raise ValueError(f'--workdir={workdir} cannot be written: {e}') from e
+  try:
+    yield
+  except checkpoints.AnotherRun:
+    if before is not None:
+      weights.save_bytes(path, before)
+    raise
 
 
 def run(function, config_class, describe, argv=None):
@@ -95,7 +148,7 @@ def run(function, config_class, describe, argv=None):
   Exits with 2 and one line on bad input; `describe(config)` is what --dry_run
   prints after the configuration.
   """
-  args, bindings = parse(sys.argv[1:] if argv is None else argv)
+  args, bindings = parse(sys.argv[1:] if argv is None else argv, function)
   try:
     config = configure(args.gin_file, bindings, config_class)
     if args.dry_run:
@@ -106,12 +159,8 @@ def run(function, config_class, describe, argv=None):
     # orbax warns of each save that it had to wait for, which we mean to do.
     absl.logging.set_verbosity(absl.logging.ERROR)
     workdir = pathlib.Path(args.workdir)
-    try:
-      workdir.mkdir(parents=True, exist_ok=True)
-      (workdir / 'config.gin').write_text(gin.operative_config_str())
-    except OSError as e:
-      raise ValueError(f'--workdir={workdir} cannot be written: {e}') from e
-    function(config, workdir)
-  except ValueError as e:
+    with _recorded(workdir):
+      function(config, workdir)
+  except (ValueError, FloatingPointError, OSError) as e:
     print(f'error: {_one_line(e)}', file=sys.stderr)
     sys.exit(2)

@@ -8,7 +8,7 @@ import pytest
 
 import gin
 from imagen_jax import cli, pretrain_text, stages, train
-from imagen_jax.training import state
+from imagen_jax.training import checkpoints, state
 
 ROOT = pathlib.Path(__file__).parents[1] / 'gin'
 LEAVES = sorted(ROOT.glob('*.gin'))
@@ -65,6 +65,47 @@ def test_misspelt_parameter_and_missing_file():
     cli.configure([ROOT / 'scenes_65.gin'], [], train.TrainConfig)
 
 
+@pytest.mark.parametrize(
+  ('binding', 'said'),
+  [
+    ('Stage.prediction=eps', 'needs quotes .*: --gin.Stage.prediction="\'eps'),
+    ('TrainConfig.text=runs/x', 'TrainConfig.text="\'runs/x\'"'),
+    ('TrainKonfig.steps=3', '--gin.TrainKonfig.steps=3: No configurable'),
+    ("TrainConfig.steps='many'", "TrainConfig.steps is 'many'; it must be int"),
+    ('TrainConfig.optimizer=@Nope()', 'No configurable matching'),
+    ('UNetConfig.widths=[128,128]', r'widths is \[128, 128\]; .* tuple of int'),
+    ('UNetConfig.widths=(100,128)', 'no multiples of groups=32'),
+    ('UNetConfig.blocks=(1,)', 'are of 2 and 1 levels'),
+    ('UNetConfig.attention=(32,)', r'attention at \[32\] cannot be'),
+    ('Sampling.percentile=0.995', 'percentile is 0.995; it must lie in'),
+  ],
+)
+def test_a_setting_that_cannot_be_is_one_line(binding, said):
+  with pytest.raises(ValueError, match=said) as caught:
+    _configure(ROOT / 'scenes_64.gin', binding)
+  assert '\n' not in cli._one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+  ('text', 'said'),
+  [
+    ('from imagen_jax import nonesuch\n', "No module named 'imagen_jax.none"),
+    ('trains.TrainConfig.steps = 3\n', "'trains' was not provided by an imp"),
+    ("include 'models/none.gin'\n", 'Unable to open file: models/none.gin'),
+  ],
+)
+def test_leaf_that_gin_cannot_use(tmp_path, text, said):
+  leaf = tmp_path / 'leaf.gin'
+  leaf.write_text(f'from __gin__ import dynamic_registration\n{text}')
+  with pytest.raises(ValueError, match=said):
+    cli.configure([leaf], [], train.TrainConfig)
+
+
+def test_the_mesh_is_a_setting():
+  config = _configure(ROOT / 'scenes_64.gin', 'MeshConfig.fsdp = 2')
+  assert config.mesh.fsdp == 2
+
+
 def test_stage_and_pictures_must_fit():
   with pytest.raises(ValueError, match='pictures.resolution 32 differs'):
     _configure(ROOT / 'scenes_64.gin', 'Pictures.resolution = 32')
@@ -84,7 +125,70 @@ def test_bad_command_line_is_one_message_and_exit_2(argv, said, capsys):
   with pytest.raises(SystemExit) as stop:
     cli.run(train.train, train.TrainConfig, train.describe, argv)
   assert stop.value.code == 2
-  assert said in capsys.readouterr().err
+  error = capsys.readouterr().err
+  assert said in error
+  assert error.startswith('error: ') and error.count('\n') == 1
+
+
+def test_help_names_the_job_and_every_flag(capsys):
+  with pytest.raises(SystemExit) as stop:
+    cli.run(train.train, train.TrainConfig, train.describe, ['--help'])
+  assert stop.value.code == 0
+  text = capsys.readouterr().out
+  assert text.startswith('usage: python -m imagen_jax.train ')
+  assert train.__doc__.splitlines()[0] in text
+  for action in cli.parser()._actions:
+    assert all(option in text for option in action.option_strings)
+    assert action.dest == 'help' or 'default' in action.help
+
+
+def _run_in(workdir, function):
+  gin.clear_config(clear_constants=True)
+  leaf = ROOT / 'scenes_64.gin'
+  argv = [f'--gin_file={leaf}', f'--workdir={workdir}']
+  cli.run(function, train.TrainConfig, train.describe, argv)
+
+
+@pytest.fixture
+def _no_cache(monkeypatch):
+  monkeypatch.setattr(cli.compilation_cache, 'enable', lambda: None)
+
+
+def test_the_configuration_stays_with_its_run(tmp_path, _no_cache, capsys):
+  """A command for another run, refused, leaves what it was refused for."""
+
+  def refuse(config, workdir):
+    raise checkpoints.AnotherRun('belongs to another run')
+
+  _run_in(tmp_path / 'w', lambda config, workdir: None)
+  path = tmp_path / 'w' / 'config.gin'
+  assert 'TrainConfig.steps = 40000' in path.read_text()
+  path.write_text('# the first')
+  with pytest.raises(SystemExit):
+    _run_in(tmp_path / 'w', refuse)
+  assert path.read_text() == '# the first'
+  assert 'error: belongs to another run' in capsys.readouterr().err
+  _run_in(tmp_path / 'w', lambda config, workdir: None)
+  assert path.read_text() != '# the first'
+
+
+@pytest.mark.parametrize(
+  'error',
+  [
+    ValueError('loss is nan\nat step 7'),
+    FloatingPointError('not finite'),
+    OSError(28, 'No space left on device'),
+  ],
+)
+def test_what_stops_a_job_is_one_line(tmp_path, _no_cache, capsys, error):
+  def fail(config, workdir):
+    raise error
+
+  with pytest.raises(SystemExit) as stop:
+    _run_in(tmp_path, fail)
+  assert stop.value.code == 2
+  said = capsys.readouterr().err
+  assert said.startswith('error: ') and said.count('\n') == 1
 
 
 def test_dry_run_prints_configuration_and_count(capsys):
