@@ -18,7 +18,7 @@ import numpy as np
 from imagen_jax import partitioning, weights
 from imagen_jax.text import files
 
-BLOCK = 64 << 20  # bytes of a tensor that are read at once
+BLOCK = 16 << 20  # bytes of a tensor that are read at once
 _DTYPES = {
   'F64': np.dtype(np.float64),
   'F32': np.dtype(np.float32),
@@ -106,7 +106,10 @@ def place(
   """
   check(found, expected, where)
   flat = {}
-  for name, shape in expected.items():
+  # The largest first: what a read takes for a moment then comes on top of
+  # little, and the peak is the weights and a small tensor.
+  for name in sorted(expected, key=lambda name: -math.prod(expected[name])):
+    shape = expected[name]
     kind = leaf_dtype(name, dtype)
     x = found[name].read(kind)
     if mesh is None:
