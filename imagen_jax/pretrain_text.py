@@ -173,8 +173,9 @@ def make_train_step(config, optimizer, mesh, shardings):
     (value, accuracy), grads = jax.value_and_grad(loss, has_aux=True)(
       state.params
     )
+    norm = optimizers.global_norm(grads)
     state = state_lib.apply_gradients(state, grads, optimizer, config.ema_decay)
-    return state, {'loss': value, 'accuracy': accuracy}
+    return state, {'loss': value, 'accuracy': accuracy, 'grad_norm': norm}
 
   return jax.jit(
     train_step,
@@ -249,7 +250,9 @@ def pretrain(config, workdir):
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
     state, start = checkpoints.resume(state, identity(config))
     log = metrics_lib.Metrics(workdir, start)
-    progress = metrics_lib.Progress(start, config.steps, config.batch_size)
+    progress = metrics_lib.Progress(
+      start, config.steps, config.batch_size, 'lines'
+    )
     batches = Batches(config, tokenizer, documents)
     stream = pipeline.prefetch(batches.batch, start)
     for step in range(start + 1, config.steps + 1):
