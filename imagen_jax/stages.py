@@ -102,11 +102,12 @@ class Stage:
         f'stage {self.name}: text_width {self.text_width} differs from the '
         f"model's {self.model.text_width}; set both to the encoder's width"
       )
-    if getattr(self.model, 'residual', False) and self.prediction != 'x0':
-      raise ValueError(
-        f'stage {self.name}: a residual model predicts x0, not '
-        f"{self.prediction!r}; set prediction='x0' or residual=False"
-      )
+    for name in ('keep_mean', 'residual'):
+      if getattr(self.model, name, False) and self.prediction != 'x0':
+        raise ValueError(
+          f'stage {self.name}: a model with {name} predicts x0, not '
+          f"{self.prediction!r}; set prediction='x0' or {name}=False"
+        )
     if self.model.resolution != self.resolution:
       raise ValueError(
         f'stage {self.name}: resolution {self.resolution} differs from the '

@@ -83,9 +83,10 @@ def test_missing_and_damaged_files(tmp_path):
     stages.read(tmp_path)
 
 
-def test_a_residual_model_predicts_x0():
+@pytest.mark.parametrize('name', ['keep_mean', 'residual'])
+def test_a_model_that_adds_to_the_low_res_picture_predicts_x0(name):
   stage = tiny_cascade.stage(16)
-  model = dataclasses.replace(stage.model, residual=True)
+  model = dataclasses.replace(stage.model, **{name: True})
   dataclasses.replace(stage, model=model, prediction='x0')
-  with pytest.raises(ValueError, match="predicts x0, not 'eps'"):
+  with pytest.raises(ValueError, match=f"with {name} predicts x0, not 'eps'"):
     dataclasses.replace(stage, model=model, prediction='eps')

@@ -64,22 +64,52 @@ def test_output_starts_at_zero():
   assert np.abs(out).max() == 0
 
 
-def test_a_residual_model_starts_as_the_low_res_picture():
+@pytest.mark.parametrize('brightness', [0.0, 0.8])
+def test_keep_mean_gives_the_mean_colour_of_the_low_res_picture(brightness):
+  config = dataclasses.replace(_CONFIG, keep_mean=True)
+  network = efficient_unet.EfficientUNet(config)
+  inputs = _inputs()
+  inputs[4] = jnp.clip(0.2 * inputs[4] + brightness, -1, 1)
+  inputs[-1] = jnp.array([20.0, 8.0])  # clean, and with a little noise
+  out = jax.jit(network.apply)(_params(), *inputs)
+  assert np.abs(out).max() > 1.2  # clipping matters
+  np.testing.assert_allclose(
+    jnp.clip(out, -1, 1).mean(axis=(1, 2)),
+    inputs[4].mean(axis=(1, 2)),
+    atol=2 / 255 / 2,
+  )
+  # Nothing but the mean changes.
+  plain = _apply(_params(), *inputs)
+  np.testing.assert_allclose(
+    out - out.mean(axis=(1, 2), keepdims=True),
+    plain - plain.mean(axis=(1, 2), keepdims=True),
+    atol=1e-5,
+  )
+
+
+def test_the_mean_of_pure_noise_is_not_believed():
+  x, noise = _normal(2, 16, 16, 3), _normal(2, 16, 16, 3, seed=5)
+  x = efficient_unet.with_mean_of(x, noise, jnp.full(2, -20.0))
+  assert np.abs(jnp.clip(x, -1, 1).mean(axis=(1, 2))).max() < 1e-3
+
+
+def test_a_residual_model_starts_as_the_low_res_picture_if_that_is_clean():
   config = dataclasses.replace(_CONFIG, residual=True)
   network = efficient_unet.EfficientUNet(config)
-  *_, low_res, aug_logsnr = inputs = _inputs()
-  alpha = np.sqrt(1 / (1 + np.exp(-np.asarray(aug_logsnr))))
-  expected = alpha[:, None, None, None] * low_res
+  inputs = _inputs()
+  inputs[-1] = jnp.array([20.0, -20.0])  # clean, and nothing but noise
   out = jax.jit(network.apply)(_start(), *inputs)
-  np.testing.assert_allclose(out, expected, atol=1e-6)
-  # What it learns is added to that, with the same parameters.
-  change = jax.jit(network.apply)(_params(), *inputs) - expected
+  np.testing.assert_allclose(out[0], inputs[4][0], atol=1e-5)
+  assert np.abs(out[1]).max() < 1e-4
+  # What it learns is added, with the same parameters.
+  change = jax.jit(network.apply)(_params(), *inputs) - out
   np.testing.assert_allclose(change, _apply(_params(), *inputs), atol=1e-4)
 
 
-def test_a_residual_needs_a_low_res_picture():
-  with pytest.raises(ValueError, match='residual=True needs low_res=True'):
-    dataclasses.replace(_CONFIG, residual=True, low_res=False)
+@pytest.mark.parametrize('name', ['keep_mean', 'residual'])
+def test_what_adds_to_a_low_res_picture_needs_one(name):
+  with pytest.raises(ValueError, match=f'{name}=True needs low_res=True'):
+    dataclasses.replace(_CONFIG, low_res=False, **{name: True})
 
 
 def test_every_input_counts():
