@@ -18,17 +18,11 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from imagen_jax import (
-  partitioning,
-  pictures,
-  stage_sampler,
-  stages,
-  weights,
-)
+from imagen_jax import partitioning, previews, stages, weights
 from imagen_jax.data import pipeline
-from imagen_jax.text import encoders
+from imagen_jax.text import cache_reader, encoders, feeds
+from imagen_jax.text import checkpoints as text_checkpoints
 from imagen_jax.training import checkpoints as checkpoints_lib
 from imagen_jax.training import metrics as metrics_lib
 from imagen_jax.training import optimizers, validation
@@ -46,6 +40,8 @@ class TrainConfig:
   data: pipeline.EmojiScenes
   pictures: pipeline.Pictures
   text: str | None = None  # text directory; None = the shipped tiny T5
+  cache: str | None = None  # of embeddings (`embed`); None = encode inline
+  encoder_id: str | None = None  # that the cache must have; None = that of text
   init_from: str | None = None  # stage directory to start from; None = random
   optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (
     optimizers.Adam()
@@ -127,7 +123,12 @@ def describe(config):
 
 
 def with_text(batch, encoder_config, encoder_params):
-  """Adds the frozen encoder's embeddings [b, l, d] of the batch's tokens."""
+  """Adds the frozen encoder's embeddings [b, l, d] of the batch's tokens.
+
+  A batch from a cache has them already; it needs no encoder.
+  """
+  if 'text' in batch:
+    return {**batch, 'text': batch['text'].astype(jnp.float32)}
   text = encoders.embed(
     encoder_config, encoder_params, batch['tokens'], batch['mask']
   )
@@ -174,26 +175,51 @@ def make_validation_loss(config, encoder_config):
   return jax.jit(loss)
 
 
-def open_batches(config, tokenizer, split):
+def open_batches(config, feed, split):
   """The batches of a split of the configured data."""
   return pipeline.Batches(
     config.data.open(split),
-    tokenizer,
+    feed,
     config.pictures,
     config.batch_size,
     seed=config.seed,
   )
 
 
-def check_encoder(config, encoder, directory):
-  """Raises ValueError where the stage was made for another text encoder."""
-  width, length = encoder.config.width, encoder.tokenizer.max_length
-  if (config.stage.text_width, config.stage.max_length) != (width, length):
-    raise ValueError(
-      f'stage {config.stage.name} expects text of width '
-      f'{config.stage.text_width} and length {config.stage.max_length}, '
-      f'{directory} gives {width} and {length}; change the stage or the text'
+def open_feed(config):
+  """Where the text comes from: a `feeds.Inline` or `feeds.Cached`.
+
+  Raises ValueError where it was made for, or by, something else.
+  """
+  stage, directory = config.stage, config.text or SHIPPED_TEXT
+  expected = stage.text_width, stage.max_length
+  if config.cache is None:
+    encoder = text_checkpoints.load_encoder(directory)
+    found = encoder.config.width, encoder.tokenizer.max_length
+    feeds.check_fits(stage.name, expected, found, directory)
+    return feeds.Inline(encoder=encoder)
+  reader = cache_reader.Reader(config.cache)
+  if config.encoder_id is not None:
+    feeds.check_id(reader, config.encoder_id)
+  else:
+    made = reader.manifest
+    encoder = text_checkpoints.load_encoder(
+      directory, max_length=made.max_length, dtype=made.encoder['dtype']
     )
+    feeds.check_made_by(reader, encoder, directory)
+  found = reader.manifest.width, reader.manifest.max_length
+  feeds.check_fits(stage.name, expected, found, config.cache)
+  return feeds.Cached(reader=reader)
+
+
+def frozen_encoder(feed, mesh):
+  """(config, parameters on the devices) for the step; a cache needs none."""
+  if isinstance(feed, feeds.Cached):
+    return None, {}
+  params = feed.encoder.params
+  # A large encoder is spread over the devices like the network.
+  shardings = partitioning.state_shardings(params, mesh)
+  return feed.encoder.config, jax.device_put(params, shardings)
 
 
 def identity(config):
@@ -208,50 +234,14 @@ def identity(config):
   }
 
 
-class Previews:
-  """Pictures of fixed captions, drawn as training goes on."""
-
-  def __init__(self, config, encoder, workdir):
-    self._stage = config.stage
-    self._directory = pathlib.Path(workdir) / 'samples'
-    n = config.preview_prompts
-    source = config.data.open('validation')
-    self._captions = [source.caption(i) for i in range(n)]
-    self._text, self._mask = encoder.encode(self._captions)
-    self._low_res = None
-    if self._stage.low_res is not None:
-      rows = [source.example(i, self._stage.low_res) for i in range(n)]
-      self._low_res = np.stack([row['image'] for row in rows])
-
-  def draw(self, step, params):
-    """Writes samples/step_N.png: a row per caption."""
-    images = stage_sampler.draw(
-      self._stage,
-      params,
-      self._text,
-      self._mask,
-      seed=0,
-      index=np.zeros(len(self._captions), np.int32),
-      sampling=self._stage.sampling,
-      low_res=self._low_res,
-    )
-    self._directory.mkdir(exist_ok=True)
-    sheet = pictures.Sheet(self._captions, 1, self._stage.resolution)
-    for row, image in enumerate(images):
-      sheet.add(row, 0, image)
-    sheet.write(self._directory / f'step_{step:08d}.png')
-
-
 def train(config, workdir):
   """Runs the job to `config.steps`, resuming if it can; returns the state."""
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   mesh = partitioning.make_mesh(config.mesh)
   partitioning.check_batch(config.batch_size, mesh)
-  text_directory = config.text or SHIPPED_TEXT
-  encoder = encoders.load(text_directory)
-  check_encoder(config, encoder, text_directory)
-  encoder_params = jax.device_put(encoder.params, partitioning.replicated(mesh))
+  feed = open_feed(config)
+  encoder_config, encoder_params = frozen_encoder(feed, mesh)
 
   optimizer = optimizers.make(
     config.optimizer, config.learning_rate, config.clip
@@ -266,11 +256,11 @@ def train(config, workdir):
   if config.init_from is not None:
     state = start_from(config.init_from, state)
   train_step = make_train_step(
-    config, optimizer, encoder.config, mesh, shardings
+    config, optimizer, encoder_config, mesh, shardings
   )
-  validation_loss = make_validation_loss(config, encoder.config)
-  batches = open_batches(config, encoder.tokenizer, 'train')
-  held_out = open_batches(config, encoder.tokenizer, 'validation')
+  validation_loss = make_validation_loss(config, encoder_config)
+  batches = open_batches(config, feed, 'train')
+  held_out = open_batches(config, feed, 'validation')
 
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
     state, start = checkpoints.resume(state, identity(config))
@@ -278,7 +268,13 @@ def train(config, workdir):
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
     stream = pipeline.prefetch(batches.batch, start)
     validation_set = None
-    previews = Previews(config, encoder, workdir)
+    samples = previews.Previews(
+      config.stage,
+      config.data.open('validation'),
+      feed,
+      config.preview_prompts,
+      workdir,
+    )
 
     for step in range(start + 1, config.steps + 1):
       batch = partitioning.put_batch(next(stream), mesh)
@@ -312,7 +308,7 @@ def train(config, workdir):
         )
         progress.restart_clock()
       if progress.is_due(step, config.sample_every):
-        previews.draw(step, state.ema)
+        samples.draw(step, state.ema)
         progress.restart_clock()
     stream.close()
     metrics_log.close()

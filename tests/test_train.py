@@ -10,7 +10,7 @@ import pytest
 
 from imagen_jax import partitioning, stages, train
 from imagen_jax.diffusion import conditioning
-from imagen_jax.text import encoders
+from imagen_jax.text import encoders, feeds
 from imagen_jax.training import checkpoints, optimizers
 from imagen_jax.training import state as state_lib
 from imagen_jax.training import step as step_lib
@@ -56,7 +56,7 @@ def _run(job, mesh_config, steps):
   )
   step = train.make_train_step(job, optimizer, encoder.config, mesh, shardings)
   text = jax.device_put(encoder.params, partitioning.replicated(mesh))
-  batches = train.open_batches(job, encoder.tokenizer, 'train')
+  batches = train.open_batches(job, feeds.Inline(encoder=encoder), 'train')
   metrics = []
   for k in range(steps):
     batch = partitioning.put_batch(batches.batch(k), mesh)
@@ -165,7 +165,8 @@ def test_dropped_captions_do_not_matter(text):
   encoder = encoders.load(job.text)
   apply = stages.network(job.stage).apply
   params = tiny_cascade.random_params(job.stage)
-  batch = train.open_batches(job, encoder.tokenizer, 'train').batch(0)
+  feed = feeds.Inline(encoder=encoder)
+  batch = train.open_batches(job, feed, 'train').batch(0)
   noise = step_lib.draw_noise(jax.random.key(0), batch, 0.0)
 
   def losses(tokens, drop):

@@ -6,7 +6,8 @@ A batch is a dict of host arrays:
 
   image    uint8 [b, r, r, 3]      the target, whole or a crop
   low_res  uint8 [b, r/f, r/f, 3]  super-resolution only: its x f box average
-  tokens   int32 [b, l], mask bool [b, l]
+  tokens   int32 [b, l], mask bool [b, l], to be encoded; or
+  text     bfloat16 [b, l, d], mask, where embeddings come from a cache
 """
 
 import concurrent.futures
@@ -39,11 +40,14 @@ class Pictures:
 
 
 class Batches:
-  """The endless (or, for a finite split, wrapping) stream of batches."""
+  """The endless (or, for a finite split, wrapping) stream of batches.
 
-  def __init__(self, source, tokenizer, pictures, batch_size, seed=0):
+  `feed.columns(captions)` gives the text columns; `text.feeds` has two such.
+  """
+
+  def __init__(self, source, feed, pictures, batch_size, seed=0):
     self._source = source
-    self._tokenizer = tokenizer
+    self._feed = feed
     self._pictures = pictures
     self._batch_size = batch_size
     self._seed = seed
@@ -56,9 +60,9 @@ class Batches:
     """Batch k as a dict of numpy arrays."""
     first = k * self._batch_size
     rows = [self._example(first + i) for i in range(self._batch_size)]
-    tokens, mask = self._tokenizer.encode([row['caption'] for row in rows])
     image = np.stack([row['image'] for row in rows])
-    batch = {'image': image, 'tokens': tokens, 'mask': mask}
+    text = self._feed.columns([row['caption'] for row in rows])
+    batch = {'image': image, **text}
     if self._pictures.low_res_factor:
       batch['low_res'] = box_average(image, self._pictures.low_res_factor)
     return batch

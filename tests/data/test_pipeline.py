@@ -9,11 +9,11 @@ from imagen_jax.data.emoji_scenes import source
 
 
 class Words:
-  """A tokenizer that counts letters."""
+  """A feed that counts letters."""
 
-  def encode(self, captions):
+  def columns(self, captions):
     tokens = np.array([[len(c)] for c in captions], np.int32)
-    return tokens, tokens > 0
+    return {'tokens': tokens, 'mask': tokens > 0}
 
 
 def _batches(resolution, crop, factor, seed=0, split='train'):
