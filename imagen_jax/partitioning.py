@@ -105,7 +105,26 @@ def check_batch(batch_size, mesh):
     )
 
 
+def local_rows(batch_size, mesh):
+  """Numbers of the rows of a global batch that this process's devices hold.
+
+  They follow the order of the devices in the mesh, so that the global batch
+  is the same for any number of processes.
+  """
+  places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+  rows = {i for (s,) in places.values() for i in range(*s.indices(batch_size))}
+  return sorted(rows)
+
+
 def put_batch(batch, mesh):
-  """A dict of host arrays [b, ...] -> global arrays sharded over devices."""
+  """A dict of host arrays [b, ...] -> global arrays sharded over devices.
+
+  With several processes the host arrays are their `local_rows`.
+  """
   sharding = batch_sharding(mesh)
-  return {k: jax.device_put(v, sharding) for k, v in batch.items()}
+  if jax.process_count() == 1:
+    return {k: jax.device_put(v, sharding) for k, v in batch.items()}
+  return {
+    k: jax.make_array_from_process_local_data(sharding, v)
+    for k, v in batch.items()
+  }
