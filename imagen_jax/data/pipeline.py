@@ -43,42 +43,118 @@ class Batches:
   """The endless (or, for a finite split, wrapping) stream of batches.
 
   `feed.columns(captions)` gives the text columns; `text.feeds` has two such.
+  A source with `row(position, pictures, seed)` orders and frames its examples
+  by itself; one without, as the scenes, is drawn in order.
+
+  Args:
+    rows: numbers of the rows of each global batch that are wanted here, the
+      share of this process; None = all.
+    quarantine: where bad examples are noted; None = nowhere.
   """
 
-  def __init__(self, source, feed, pictures, batch_size, seed=0):
-    self._source = source
+  def __init__(
+    self,
+    source,
+    feed,
+    pictures,
+    batch_size,
+    seed=0,
+    rows=None,
+    quarantine=None,
+  ):
+    source = drawn_in_order(source)
+    source.check(pictures)
+    self._maker = RowMaker(
+      source=source,
+      pictures=pictures,
+      batch_size=batch_size,
+      seed=seed,
+      rows=tuple(range(batch_size) if rows is None else rows),
+    )
     self._feed = feed
     self._pictures = pictures
-    self._batch_size = batch_size
-    self._seed = seed
-    try:
-      self._size = len(source)
-    except TypeError:  # endless
-      self._size = None
+    self._quarantine = quarantine
+    # Of what `loading` may do: a stream goes forward only, and drawing holds
+    # the interpreter, so that threads gain nothing.
+    self.random_access = not getattr(source, 'forward_only', False)
+    self.threaded = self.random_access and not isinstance(source, Drawn)
+
+  def __len__(self):
+    """Rows of a batch made here."""
+    return len(self._maker.rows)
 
   def batch(self, k):
     """Batch k as a dict of numpy arrays."""
-    first = k * self._batch_size
-    rows = [self._example(first + i) for i in range(self._batch_size)]
-    image = np.stack([row['image'] for row in rows])
-    text = self._feed.columns([row['caption'] for row in rows])
+    first = k * len(self)
+    return self.collate([self.row(first + i) for i in range(len(self))])
+
+  def row(self, number):
+    """(example, bad ones replaced) of the rows made here, one after another."""
+    return self._maker.row(number)
+
+  def maker(self):
+    """What makes the rows, without the text: it goes to other processes."""
+    return self._maker
+
+  def collate(self, rows):
+    """The rows of a batch -> its arrays."""
+    if self._quarantine is not None:
+      bad = [one for _, several in rows for one in several]
+      self._quarantine.count(len(rows), bad)
+    image = np.stack([row['image'] for row, _ in rows])
+    text = self._feed.columns([row['caption'] for row, _ in rows])
     batch = {'image': image, **text}
     if self._pictures.low_res_factor:
       batch['low_res'] = box_average(image, self._pictures.low_res_factor)
     return batch
 
-  def _example(self, position):
-    p = self._pictures
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowMaker:
+  """Makes single rows of batches, in any order."""
+
+  source: object  # with row(position, pictures, seed)
+  pictures: Pictures
+  batch_size: int  # of the global batch
+  seed: int
+  rows: tuple[int, ...]  # of a global batch, made here
+
+  def row(self, number):
+    """(example, bad ones replaced) of row `number` of those made here."""
+    k, i = divmod(number, len(self.rows))
+    position = k * self.batch_size + self.rows[i]
+    return self.source.row(position, self.pictures, self.seed)
+
+
+def drawn_in_order(source):
+  """The source, with `row` and `check` where it has none of its own."""
+  return source if hasattr(source, 'row') else Drawn(source)
+
+
+class Drawn:
+  """Pictures drawn for their index, one after another, as the scenes are."""
+
+  def __init__(self, source):
+    self._source = source
+    try:
+      self._size = len(source)
+    except TypeError:  # endless
+      self._size = None
+
+  def check(self, pictures):
+    """Any resolution will do."""
+
+  def row(self, position, p, seed):
+    """The example at a position; none is ever bad."""
     index = position % self._size if self._size else position
     crop = None
     if p.crop is not None and p.crop < p.resolution:
-      crop = self._crop(position, index)
-    return self._source.example(index, p.resolution, crop=crop)
+      crop = self._crop(position, index, p, seed)
+    return self._source.example(index, p.resolution, crop=crop), []
 
-  def _crop(self, position, index):
+  def _crop(self, position, index, p, seed):
     """(top, left, height, width), aligned to the low-res pixels."""
-    p = self._pictures
-    u = uniforms(self._seed, position, 4)
+    u = uniforms(seed, position, 4)
     room = p.resolution - p.crop
     y, x = u[0] * room, u[1] * room
     items = self._source.scene(index).items

@@ -66,6 +66,13 @@ class Sentences:
       return plain
     return line if len(line.split()) <= self.longest else plain
 
+  def pair(self, index: int) -> tuple[scenes.Scene, str]:
+    """A scene that no vocabulary holds out, and its caption."""
+    name = self.vocabularies[index % len(self.vocabularies)]
+    scene = self._scene(index, name)
+    draws = scenes.Draws(f'text/{self.split}/pair', index)
+    return scene, grammar.caption(scene, draws)
+
   def _scene(self, index, name):
     stream = f'text/scene/{name}/{self.split}'
     attempt = 0

@@ -1,0 +1,318 @@
+"""The index of a set: made once, then any example is found at once.
+
+A directory, in the set itself where nothing else is said:
+
+  index.json       what it is of: kind, settings, files with their sizes, counts
+  rows.bin         `ROW` an example: place, size in bytes and in pixels
+  texts.bin        the id, path and captions of each, in JSON
+  rejected.jsonl   what is no example: {"id", "reason"}
+
+Both .bin files are mapped, not read: a set of 400 million examples opens as
+fast as one of 400. The directory appears whole or not at all.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+
+import numpy as np
+
+FORMAT_VERSION = 1
+FILE = 'index.json'
+FOLDER = '.imagen_jax_index'  # beside the examples
+ROW = np.dtype(
+  [
+    ('text', '<u8'),  # offset into texts.bin,
+    ('text_size', '<u4'),  # and bytes there
+    ('file', '<u4'),  # number in `files`, of a shard
+    ('offset', '<u8'),  # of the picture in its file, or its number
+    ('size', '<u8'),  # bytes of the picture
+    ('width', '<u4'),  # upright
+    ('height', '<u4'),
+    ('hash', '<u4'),  # of the id: decides the split
+  ]
+)
+_BUFFER = 8192  # rows written at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+  """One example as a set's scan finds it."""
+
+  id: str
+  captions: tuple[str, ...]
+  width: int
+  height: int
+  size: int  # bytes of the picture
+  path: str | None = None  # of its own file, below the set's directory
+  file: int = 0
+  offset: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reject:
+  """Something that is no example, and why."""
+
+  id: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Text:
+  """What the index knows of an example besides numbers."""
+
+  id: str
+  captions: tuple[str, ...]
+  path: str | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Filter:
+  """Which examples of an index are trained on."""
+
+  min_side: int = 64  # pixels of the shorter side
+  max_aspect: float | None = 3.0  # longer over shorter side; None = any
+  max_rejected: float = 0.05  # share of the set; above it nothing starts
+
+
+class Index:
+  """An open index directory."""
+
+  def __init__(self, directory):
+    self.directory = pathlib.Path(directory)
+    self.about = _read_about(self.directory / FILE)
+    n = self.about['examples']
+    self.rows = self._map('rows.bin', n * ROW.itemsize, ROW)
+    self._texts = self._map('texts.bin', self.about['text_bytes'], np.uint8)
+
+  def __reduce__(self):
+    """Other processes map the files themselves; nothing is sent."""
+    return Index, (self.directory,)
+
+  def __len__(self):
+    return self.about['examples']
+
+  def text(self, row) -> Text:
+    """The id, path and captions of a row."""
+    start = int(row['text'])
+    raw = bytes(self._texts[start : start + int(row['text_size'])])
+    name, path, captions = json.loads(raw)
+    return Text(id=name, path=path, captions=tuple(captions))
+
+  def rejected(self) -> list[dict]:
+    """The rejected, with their reasons."""
+    path = self.directory / 'rejected.jsonl'
+    with open(path, encoding='utf-8') as lines:
+      return [json.loads(line) for line in lines]
+
+  def select(self, keep: Filter) -> np.ndarray:
+    """Numbers of the rows that the filter keeps, int64 ascending."""
+    self._check_rejected(keep)
+    found = []
+    for start in range(0, len(self.rows), 1 << 20):
+      part = self.rows[start : start + (1 << 20)]
+      sides = np.stack([part['width'], part['height']])
+      low, high = sides.min(0), sides.max(0)
+      good = low >= keep.min_side
+      if keep.max_aspect is not None:
+        good &= high <= keep.max_aspect * low.astype(np.float64)
+      found.append(start + np.flatnonzero(good))
+    kept = np.concatenate(found)
+    if not len(kept):
+      low = np.minimum(self.rows['width'], self.rows['height'])
+      raise ValueError(
+        f'{self.about["root"]}: none of {len(self):,} examples has a side of '
+        f'{keep.min_side} pixels and an aspect up to {keep.max_aspect} (the '
+        f'largest short side is {low.max()}); change Filter'
+      )
+    return kept
+
+  def _check_rejected(self, keep):
+    bad = sum(self.about['rejected'].values())
+    share = bad / (bad + len(self))
+    if share > keep.max_rejected:
+      raise ValueError(
+        f'{self.about["root"]}: {bad:,} of {bad + len(self):,} files '
+        f'({share:.1%}) are no examples, Filter.max_rejected is '
+        f'{keep.max_rejected:.1%}: {summary(self.about["rejected"])}; they are '
+        f'listed in {self.directory / "rejected.jsonl"}; mend them, delete the '
+        'index and run again, or raise max_rejected'
+      )
+
+  def _map(self, name, size, dtype):
+    path = self.directory / name
+    there = path.stat().st_size if path.exists() else 0
+    if there != size:
+      raise ValueError(
+        f'{path} has {there} bytes, {FILE} says {size}; delete '
+        f'{self.directory}, it is made again'
+      )
+    return np.memmap(path, dtype, 'r')
+
+
+def split(rows: np.ndarray, kept: np.ndarray, share: float, name: str):
+  """The numbers in `kept` of a split: 'validation' is the share of it with the
+  lowest hash of their ids, at least one example; 'train' is the rest."""
+  if name not in ('train', 'validation'):
+    raise ValueError(f"unknown split {name!r}: 'train' or 'validation'")
+  if not share:
+    return kept if name == 'train' else kept[:0]
+  count = max(1, round(share * len(kept)))
+  places = np.argsort(rows['hash'][kept], kind='stable')
+  chosen = places[:count] if name == 'validation' else places[count:]
+  return np.sort(kept[chosen])
+
+
+def summary(counts: dict[str, int]) -> str:
+  """'12 truncated, 3 no caption', the most frequent first."""
+  ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+  return ', '.join(f'{n:,} {reason}' for reason, n in ordered[:6])
+
+
+def write(directory, about: dict, found: Iterable[Entry | Reject]) -> None:
+  """Makes an index of what a scan finds.
+
+  Args:
+    directory: of the index; must not exist.
+    about: kind, root, settings and files of the set, JSON-able.
+    found: examples and rejects, in an order that is always the same.
+  """
+  directory = pathlib.Path(directory)
+  fresh = directory.with_name(f'{directory.name}.{uuid.uuid4().hex[:8]}')
+  try:
+    fresh.mkdir(parents=True)
+  except OSError as e:
+    raise ValueError(
+      f'the index cannot be written to {directory} ({e.strerror}); name '
+      "another place, as index_dir='runs/index'"
+    ) from e
+  try:
+    counts = _write_parts(fresh, found, about['root'])
+    about = {'format_version': FORMAT_VERSION, **about, **counts}
+    with open(fresh / FILE, 'w', encoding='utf-8') as file:
+      json.dump(about, file, indent=1)
+    try:
+      os.rename(fresh, directory)
+    except OSError:  # another host was faster, with the same bytes
+      if not (directory / FILE).exists():
+        raise
+  finally:
+    shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _write_parts(fresh, found, root):
+  digest = hashlib.blake2b(digest_size=8)
+  rejected = collections.Counter()
+  rows, offset, examples, shown = [], 0, 0, time.monotonic()
+  with (
+    open(fresh / 'rows.bin', 'wb') as row_file,
+    open(fresh / 'texts.bin', 'wb') as text_file,
+    open(fresh / 'rejected.jsonl', 'w', encoding='utf-8') as rejects,
+  ):
+
+    def flush():
+      data = np.array(rows, ROW).tobytes()
+      digest.update(data)
+      row_file.write(data)
+      rows.clear()
+
+    for entry in found:
+      if isinstance(entry, Reject):
+        rejected[entry.reason] += 1
+        rejects.write(json.dumps(dataclasses.asdict(entry)) + '\n')
+        continue
+      text = json.dumps([entry.id, entry.path, entry.captions]).encode()
+      digest.update(text)
+      text_file.write(text)
+      rows.append(
+        (offset, len(text), entry.file, entry.offset, entry.size,
+         entry.width, entry.height, _hash(entry.id))
+      )  # fmt: skip
+      offset, examples = offset + len(text), examples + 1
+      if len(rows) == _BUFFER:
+        flush()
+      if time.monotonic() - shown > 10:
+        shown = time.monotonic()
+        print(f'index of {root}: {examples:,} examples', file=sys.stderr)
+    flush()
+  if not examples:
+    reasons = summary(rejected)
+    raise ValueError(
+      f'{root} holds no examples'
+      + (f': {reasons}' if reasons else ', neither pictures nor captions')
+    )
+  return {
+    'examples': examples,
+    'text_bytes': offset,
+    'rejected': dict(rejected),
+    'digest': digest.hexdigest(),
+  }
+
+
+def _hash(name):
+  raw = hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=4)
+  return int.from_bytes(raw.digest(), 'little')
+
+
+def _read_about(path):
+  try:
+    about = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError) as e:
+    raise ValueError(
+      f'{path} cannot be read ({e}); delete {path.parent}, it is made again'
+    ) from e
+  version = about.get('format_version')
+  if version != FORMAT_VERSION:
+    raise ValueError(
+      f'{path} is of format {version}, this release reads {FORMAT_VERSION}; '
+      f'delete {path.parent}, it is made again'
+    )
+  return about
+
+
+def open_or_make(directory, about: dict, scan) -> Index:
+  """The index at `directory`; made by `scan()` where there is none.
+
+  Raises ValueError where it is of another set or of other settings.
+  """
+  directory = pathlib.Path(directory)
+  if not (directory / FILE).exists():
+    print(f'making the index {directory}, once', file=sys.stderr)
+    write(directory, about, scan())
+  found = Index(directory)
+  for name in ('kind', 'settings', 'files'):
+    there, here = found.about[name], json.loads(json.dumps(about[name]))
+    if there == here:
+      continue
+    if name == 'files':
+      raise ValueError(_changed(about['root'], there, here, directory))
+    raise ValueError(
+      f'the index {directory} has {name} {there}, this run has {here}; delete '
+      'it, or name another by index_dir'
+    )
+  return found
+
+
+def _changed(root, there, here, directory):
+  """Names the first file that is not as it was."""
+  now = dict(here)
+  for name, size in there:
+    if now.get(name) != size:
+      what = f'has {now[name]:,} bytes' if name in now else 'is gone'
+      return (
+        f'{root}: {name} {what}, it had {size:,} when the index was made; '
+        f'put it back, or delete {directory} (a new index is another stream)'
+      )
+  extra = sorted(set(now) - dict(there).keys())
+  return (
+    f'{root} has {len(extra)} new files, the first is {extra[0]}; move them '
+    f'away, or delete {directory} (a new index is another stream)'
+  )
