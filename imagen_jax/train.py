@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from imagen_jax import partitioning, previews, stages, weights
-from imagen_jax.data import pipeline
+from imagen_jax.data import loading as loading_lib
+from imagen_jax.data import pipeline, quarantine, sources
 from imagen_jax.text import cache_reader, encoders, feeds
 from imagen_jax.text import checkpoints as text_checkpoints
 from imagen_jax.training import checkpoints as checkpoints_lib
@@ -37,7 +38,7 @@ class TrainConfig:
   """One training job: one stage, its data and its recipe."""
 
   stage: stages.Stage
-  data: pipeline.EmojiScenes
+  data: sources.Source
   pictures: pipeline.Pictures
   text: str | None = None  # text directory; None = the shipped tiny T5
   cache: str | None = None  # of embeddings (`embed`); None = encode inline
@@ -61,6 +62,7 @@ class TrainConfig:
   preview_prompts: int = 8  # captions of the validation split drawn then
   checkpoint_every: int = 2_000  # steps
   keep: int = 2  # newest checkpoints kept
+  loading: loading_lib.Loading = loading_lib.Loading()
 
   def __post_init__(self):
     p = self.pictures
@@ -175,14 +177,20 @@ def make_validation_loss(config, encoder_config):
   return jax.jit(loss)
 
 
-def open_batches(config, feed, split):
-  """The batches of a split of the configured data."""
+def open_batches(config, feed, split, mesh=None, bad=None):
+  """The batches of a split: what of them this process feeds to the mesh.
+
+  `bad` is the quarantine where useless examples are noted.
+  """
+  rows = mesh and partitioning.local_rows(config.batch_size, mesh)
   return pipeline.Batches(
     config.data.open(split),
     feed,
     config.pictures,
     config.batch_size,
     seed=config.seed,
+    rows=rows,
+    quarantine=bad,
   )
 
 
@@ -259,14 +267,20 @@ def train(config, workdir):
     config, optimizer, encoder_config, mesh, shardings
   )
   validation_loss = make_validation_loss(config, encoder_config)
-  batches = open_batches(config, feed, 'train')
-  held_out = open_batches(config, feed, 'validation')
+  bad = quarantine.Quarantine(
+    workdir,
+    config.loading.max_bad,
+    jax.process_index(),
+    jax.process_count(),
+  )
+  batches = open_batches(config, feed, 'train', mesh, bad)
+  held_out = open_batches(config, feed, 'validation', mesh, bad)
 
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
     state, start = checkpoints.resume(state, identity(config))
     metrics_log = metrics_lib.Metrics(workdir, start)
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
-    stream = pipeline.prefetch(batches.batch, start)
+    stream = loading_lib.stream(batches, start, config.loading)
     validation_set = None
     samples = previews.Previews(
       config.stage,
