@@ -120,12 +120,8 @@ def main(argv=None):
       dtype=args.dtype,
       replace=args.replace,
     )
-  except ValueError as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 2
-  except OSError as e:
-    print(f'error: --out={args.out} cannot be written: {e}', file=sys.stderr)
-    return 2
+  except (ValueError, OSError) as e:
+    return flags.failed(e, args.out)
   print(f'{args.out}: cascade {manifest.id} of {len(manifest.stages)} stages')
   return 0
 

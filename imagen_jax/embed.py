@@ -59,13 +59,6 @@ def parser():
     help='its tokenizer (default: the one in --encoder)',
   )
   add(
-    '--max_length',
-    type=flags.whole('tokens', 1, 512),
-    metavar='N',
-    help="tokens of a caption at most (default: a text directory's own, else "
-    '128)',
-  )
-  add(
     '--compute',
     choices=('float32', 'bfloat16'),
     default='float32',
@@ -85,34 +78,46 @@ def parser():
     default='bfloat16',
     help='type on disk; int8 is half the size (default: bfloat16)',
   )
-  add(
-    '--shards',
-    type=flags.whole('files', 1, 100_000),
-    metavar='N',
-    help='files of the cache, each made whole or not at all (default: about '
-    '128 MB each)',
-  )
-  add(
-    '--batch_tokens',
-    type=flags.whole('tokens', 1, 1 << 24),
-    default=8192,
-    metavar='N',
-    help='tokens in one call of the encoder, padding included (default: 8192)',
-  )
-  add(
-    '--host',
-    type=flags.whole('host', 0, 99_999),
-    default=0,
-    metavar='N',
-    help='number of this host, from 0 (default: 0)',
-  )
-  add(
-    '--hosts',
-    type=flags.whole('hosts', 1, 100_000),
-    default=1,
-    metavar='N',
-    help='hosts that share the job (default: 1)',
-  )
+  for name, kind, default, told in (
+    (
+      'max_length',
+      flags.whole('tokens', 1, 512),
+      None,
+      "tokens of a caption at most (default: a text directory's own, else 128)",
+    ),
+    (
+      'shards',
+      flags.whole('files', 1, 100_000),
+      None,
+      'files of the cache, each made whole or not at all (default: about 128 '
+      'MB each)',
+    ),
+    (
+      'batch_tokens',
+      flags.whole('tokens', 1, 1 << 24),
+      8192,
+      'tokens in one call of the encoder, padding included (default: 8192)',
+    ),
+    (
+      'host',
+      flags.whole('host', 0, 99_999),
+      0,
+      'number of this host, from 0 (default: 0)',
+    ),
+    (
+      'hosts',
+      flags.whole('hosts', 1, 100_000),
+      1,
+      'hosts that share the job (default: 1)',
+    ),
+    (
+      'count',
+      flags.whole('scenes', 1, 10**9),
+      None,
+      'examples of a scenes: source (default: all of a finite split)',
+    ),
+  ):
+    add(f'--{name}', type=kind, default=default, metavar='N', help=told)
   add(
     '--split',
     default='train',
@@ -130,12 +135,6 @@ def parser():
     '--data_dir',
     metavar='DIR',
     help="where a tfds: source lies (default: TFDS's own directory)",
-  )
-  add(
-    '--count',
-    type=flags.whole('scenes', 1, 10**9),
-    metavar='N',
-    help='examples of a scenes: source (default: all of a finite split)',
   )
   add(
     '--inspect',
@@ -187,12 +186,8 @@ def main(argv=None):
       host=args.host,
       hosts=args.hosts,
     )
-  except ValueError as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 2
-  except OSError as e:
-    print(f'error: --out={args.out} cannot be written: {e}', file=sys.stderr)
-    return 2
+  except (ValueError, OSError) as e:
+    return flags.failed(e, args.out)
   return 0
 
 

@@ -125,12 +125,8 @@ def main(argv=None):
       write_sheet(split, judged, cascade, out)
     scores = {name: alignment.summary(some) for name, some in rows}
     write_scores(out / SCORES, scores)
-  except (ValueError, FloatingPointError) as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 2
-  except OSError as e:
-    print(f'error: --out={out} cannot be written: {e}', file=sys.stderr)
-    return 2
+  except (ValueError, FloatingPointError, OSError) as e:
+    return flags.failed(e, out)
   print(alignment.table(rows))
   print(
     'Percent of pictures right [95% interval], of emoji scenes, which say '

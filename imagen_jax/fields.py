@@ -20,10 +20,41 @@ def check(config, where):
   """
   for field in dataclasses.fields(config):
     name, value = f'{where}.{field.name}', getattr(config, field.name)
-    if not fits(value, field.type):
-      raise ValueError(f'{name} is {value!r}; it must be {said(field.type)}')
+    require(value, field.type, name)
     if dataclasses.is_dataclass(value):
       check(value, name)
+
+
+def build(cls, table, where):
+  """The dataclass `cls` of a JSON object; ValueError naming what is wrong.
+
+  Lists become tuples, which hash.
+  """
+  known = {field.name: field for field in dataclasses.fields(cls)}
+  if unknown := sorted(set(table) - set(known)):
+    raise ValueError(
+      f'{where}: unknown field {unknown[0]!r}; fields are {sorted(known)}'
+    )
+  values = {name: _tuples(value) for name, value in table.items()}
+  for name, value in values.items():
+    require(value, known[name].type, f'{where}: {name}')
+  try:
+    return cls(**values)
+  except (TypeError, ValueError) as e:
+    raise ValueError(f'{where}: {e}') from e
+
+
+def require(value, kind, name):
+  """Raises ValueError unless a value is of an annotated type."""
+  if not fits(value, kind):
+    raise ValueError(f'{name} is {value!r}; it must be {said(kind)}')
+
+
+def _tuples(value):
+  """JSON has lists where the configs have tuples."""
+  if isinstance(value, list):
+    return tuple(_tuples(v) for v in value)
+  return value
 
 
 def fits(value, kind):

@@ -1,6 +1,7 @@
 """Command-line flags of the entry points: types, and errors on one line."""
 
 import argparse
+import sys
 
 
 class Parser(argparse.ArgumentParser):
@@ -8,6 +9,14 @@ class Parser(argparse.ArgumentParser):
 
   def error(self, message):
     self.exit(2, f'error: {message}; see --help\n')
+
+
+def failed(error, out):
+  """Says on one line what stopped a command; returns its exit code, 2."""
+  if isinstance(error, OSError):
+    error = f'--out={out} cannot be written: {error}'
+  print(f'error: {error}', file=sys.stderr)
+  return 2
 
 
 def whole(what, low, high):

@@ -14,12 +14,13 @@ Not in the paper. A *cascade directory* holds 1 to 3 stage directories
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 import pathlib
 import re
 import shutil
 import uuid
+
+from imagen_jax import weights
 
 FORMAT_VERSION = 1
 FILE = 'cascade.json'
@@ -63,17 +64,11 @@ def read(directory):
   path = pathlib.Path(directory) / FILE
   if not path.parent.is_dir():
     raise ValueError(f'cascade directory {path.parent} does not exist')
-  try:
-    fields = json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError as e:
-    raise ValueError(
-      f'{path.parent} is no cascade directory: it has no {FILE}; make one '
-      'with python -m imagen_jax.bind'
-    ) from e
-  except OSError as e:
-    raise ValueError(f'{path} cannot be read: {e.strerror}') from e
-  except (json.JSONDecodeError, UnicodeDecodeError) as e:
-    raise ValueError(f'{path} is damaged ({e}); copy it again') from e
+  fields = weights.load_json(
+    path,
+    f'{path.parent} is no cascade directory: it has no {FILE}; make one with '
+    'python -m imagen_jax.bind',
+  )
   return _from_json(fields, path)
 
 

@@ -110,20 +110,15 @@ def main(argv=None):
       aug_level=args.aug_level,
     )
   except ValueError as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 2
+    return flags.failed(e, args.out)
   for remark in cascade.remarks(prompts):
     print(f'warning: {remark}', file=sys.stderr)
   try:
     written = draw_and_write(
       cascade, plan, prompts, args.num_images, args.seed, out
     )
-  except OSError as e:
-    print(f'error: --out={out} cannot be written: {e}', file=sys.stderr)
-    return 2
-  except (ValueError, FloatingPointError) as e:
-    print(f'error: {e}', file=sys.stderr)
-    return 2
+  except (ValueError, FloatingPointError, OSError) as e:
+    return flags.failed(e, out)
   for path in written:
     print(path)
   return 0

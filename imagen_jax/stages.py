@@ -168,10 +168,12 @@ def from_json(fields, where=CONFIG_FILE):
     kind = value.pop('kind', None)
     if kind not in kinds:
       raise ValueError(f'{where}: {key} kind {kind!r}, not one of {[*kinds]}')
-    fields[key] = _build(kinds[kind], value, f'{where}: {key}')
+    fields[key] = field_types.build(kinds[kind], value, f'{where}: {key}')
   sampling = _table(fields.get('sampling', {}), f'{where}: sampling')
-  fields['sampling'] = _build(Sampling, sampling, f'{where}: sampling')
-  return _build(Stage, fields, where)
+  fields['sampling'] = field_types.build(
+    Sampling, sampling, f'{where}: sampling'
+  )
+  return field_types.build(Stage, fields, where)
 
 
 def _table(fields, where):
@@ -179,32 +181,6 @@ def _table(fields, where):
   if not isinstance(fields, dict):
     raise ValueError(f'{where} is {fields!r} and no table; export it again')
   return dict(fields)
-
-
-def _build(cls, fields, where):
-  known = {f.name: f for f in dataclasses.fields(cls)}
-  if unknown := sorted(set(fields) - set(known)):
-    raise ValueError(
-      f'{where}: unknown field {unknown[0]!r}; fields are {sorted(known)}'
-    )
-  tuples = {k: _tuples(v) for k, v in fields.items()}
-  for name, value in tuples.items():
-    if not field_types.fits(value, known[name].type):
-      raise ValueError(
-        f'{where}: {name} is {value!r}; it must be '
-        f'{field_types.said(known[name].type)}'
-      )
-  try:
-    return cls(**tuples)
-  except (TypeError, ValueError) as e:
-    raise ValueError(f'{where}: {e}') from e
-
-
-def _tuples(value):
-  """JSON has lists where the configs have tuples (which hash)."""
-  if isinstance(value, list):
-    return tuple(_tuples(v) for v in value)
-  return value
 
 
 def write(directory, stage, params, dtype=np.float32, metadata=None):

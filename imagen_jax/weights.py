@@ -75,6 +75,21 @@ def save_json(path, fields):
   save_bytes(path, (json.dumps(fields, indent=2) + '\n').encode())
 
 
+def load_json(path, absent):
+  """Reads a JSON file.
+
+  Raises ValueError where it cannot: with the text `absent` if it is not there.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+  except FileNotFoundError as e:
+    raise ValueError(absent) from e
+  except OSError as e:
+    raise ValueError(f'{path} cannot be read: {e.strerror}') from e
+  except ValueError as e:
+    raise ValueError(f'{path} is damaged ({e}); copy it again') from e
+
+
 def save_bytes(path, content):
   """Writes a file atomically."""
   fresh = _beside(path)

@@ -26,6 +26,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from imagen_jax import fields as field_types
 from imagen_jax import weights
 from imagen_jax.text import quantization
 
@@ -127,17 +128,11 @@ def write_manifest(directory: str, manifest: Manifest) -> None:
 def read_manifest(directory: str) -> Manifest:
   """Reads cache.json; raises ValueError with one line and the remedy."""
   path = pathlib.Path(directory) / FILE
-  try:
-    fields = json.loads(path.read_text(encoding='utf-8'))
-  except FileNotFoundError as e:
-    raise ValueError(
-      f'{path.parent} is no cache of embeddings: it has no {FILE}; make one '
-      'with python -m imagen_jax.embed'
-    ) from e
-  except OSError as e:
-    raise ValueError(f'{path} cannot be read: {e.strerror}') from e
-  except (json.JSONDecodeError, UnicodeDecodeError) as e:
-    raise ValueError(f'{path} is damaged ({e}); copy it again') from e
+  fields = weights.load_json(
+    path,
+    f'{path.parent} is no cache of embeddings: it has no {FILE}; make one '
+    'with python -m imagen_jax.embed',
+  )
   fields = fields if isinstance(fields, dict) else {}
   version = fields.pop('format_version', None)
   known = {field.name for field in dataclasses.fields(Manifest)}
@@ -152,7 +147,13 @@ def read_manifest(directory: str) -> Manifest:
       f'{path}: dtype {fields["dtype"]!r}, not one of {quantization.DTYPES}; '
       'update imagen_jax'
     )
-  return Manifest(**fields)
+  for name in ('width', 'max_length', 'shards', 'batch_tokens'):
+    if not (field_types.fits(fields[name], int) and fields[name] > 0):
+      raise ValueError(
+        f'{path}: {name} is {fields[name]!r}; it must be a whole number above '
+        '0: copy it again'
+      )
+  return field_types.build(Manifest, fields, path)
 
 
 def difference(there: dict, here: dict) -> str | None:
