@@ -140,9 +140,21 @@ class SentencePieceTokenizer:
     """The tail of the caption that `encode` leaves out, '' if none.
 
     As the tokens spell it (normalised): the offsets into the caption have
-    another interface in every version of the library.
+    another interface in every version of the library. A character whose bytes
+    are tokens, and that `encode` cuts through, belongs to the tail.
     """
-    return self._model.decode(self.ids(caption)[self.max_length - 1 :])
+    ids = self.ids(caption)
+    start = self.max_length - 1
+    while 0 < start < len(ids) and self._continues(ids[start]):
+      start -= 1
+    return self._model.decode(ids[start:])
+
+  def _continues(self, token):
+    """Whether a token is a byte of a character that began before it."""
+    if not self._model.is_byte(token):
+      return False
+    byte = int(self._model.id_to_piece(token)[1:-1], 16)  # '<0x9F>'
+    return byte & 0xC0 == 0x80  # UTF-8's mark
 
   def sentinel(self, index: int) -> int:
     """Row of the sentinel `<extra_id_index>`."""

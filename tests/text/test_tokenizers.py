@@ -78,3 +78,12 @@ def test_training_folds_capitals_and_knows_every_byte(tmp_path):
   for text in ('zürich', '🦊', '日本'):
     assert tokenizers.UNKNOWN not in tokenizer.ids(text)
     assert tokenizer.decode(tokenizer.ids(text)) == text
+  # A cut through the bytes of a character names the whole of it.
+  length, tails = len(tokenizer.ids('a 日本')), []
+  for kept in range(1, length + 2):
+    short = tokenizers.SentencePieceTokenizer(path, kept, 2048)
+    tails.append(short.cut('a 日本'))
+    assert bool(tails[-1]) == short.truncated(['a 日本'])[0]
+  assert tails[0] == 'a 日本' and tails[-1] == ''
+  assert [t for t in tails if t][-3:] == ['本'] * 3
+  assert set(tails) == {'a 日本', '日本', '本', ''}
