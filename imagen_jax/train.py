@@ -15,6 +15,7 @@ work directory holds
 
 import dataclasses
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -86,12 +87,24 @@ def init_params(stage, key):
   return stages.network(stage).init(key, **inputs)['params']
 
 
-def start_from(directory, state):
+def start_from(directory, stage, state):
   """`state` with the weights of a stage directory, for fine-tuning.
 
-  Raises ValueError naming the first parameter that does not fit.
+  Weights of the same shapes may still mean something else: what the network
+  predicts must be the same, other differences of the two stages are told.
+  Raises ValueError naming what does not fit.
   """
-  _, params = stages.read(directory)
+  other, params = stages.read(directory)
+  if other.prediction != stage.prediction:
+    raise ValueError(
+      f'{directory} predicts {other.prediction}, this stage '
+      f'{stage.prediction}; start from weights of the same prediction'
+    )
+  for name, is_there, is_here in _model_changes(other, stage):
+    print(
+      f'note: {name} is {is_there} in {directory} and {is_here} here',
+      file=sys.stderr,
+    )
   there, here = weights.flatten(params), weights.flatten(state.params)
   for name in sorted(set(there) | set(here)):
     shapes = [
@@ -111,6 +124,17 @@ def start_from(directory, state):
     params=jax.tree.map(place, params, state.params),
     ema=jax.tree.map(place, params, state.ema),
   )
+
+
+def _model_changes(there, here):
+  """(field, value there, value here) of settings that keep the shapes."""
+  changes = []
+  for part in ('model', 'schedule'):
+    a, b = (stages.to_json(stage)[part] for stage in (there, here))
+    for name in sorted(a.keys() | b.keys()):
+      if a.get(name) != b.get(name):
+        changes.append((f'{part}.{name}', a.get(name), b.get(name)))
+  return changes
 
 
 def describe(config):
@@ -230,15 +254,70 @@ def frozen_encoder(feed, mesh):
   return feed.encoder.config, jax.device_put(params, shardings)
 
 
-def identity(config):
-  """What must not change between a checkpoint and the run resuming from it."""
+def identity(config, feed):
+  """What must not change between a checkpoint and the run resuming from it.
+
+  Rates, dropout, averaging and the way of sampling may: a person who lowers
+  the rate half-way means it.
+  """
   return {
-    'stage': stages.to_json(config.stage),
-    'data': dataclasses.asdict(config.data),
+    'stage': _trained_part(stages.to_json(config.stage)),
+    'text': feed.fingerprint(),
+    'data': _with_kind(config.data, dataclasses.asdict(config.data)),
     'pictures': dataclasses.asdict(config.pictures),
     'optimizer': type(config.optimizer).__name__,
     'batch_size': config.batch_size,
     'seed': config.seed,
+  }
+
+
+def write_stage(workdir, stage, step, ema):
+  """Writes the averaged weights as the stage directory of the run."""
+  directory = workdir / 'stage'
+  try:
+    stages.write(
+      directory, stage, jax.device_get(ema), metadata={'step': str(step)}
+    )
+  except OSError as e:
+    raise ValueError(
+      f'weights of step {step} could not be written to {directory}: {e}; free '
+      'space there and run the same command again: it goes on from the '
+      'checkpoint before'
+    ) from e
+
+
+def _trained_part(fields):
+  """A stage's JSON without its name and its way of sampling."""
+  return {k: v for k, v in fields.items() if k not in ('name', 'sampling')}
+
+
+def read_identity(saved, config):
+  """The `identity` in a checkpoint, with the defaults of newer fields.
+
+  A checkpoint from before a setting existed was trained with its default; one
+  from before the encoder's fingerprint was kept says nothing about that.
+  """
+  stage = stages.from_json({'name': '', **saved['stage']}, 'checkpoint')
+  return {
+    **saved,
+    'stage': _trained_part(stages.to_json(stage)),
+    'data': _with_kind(
+      config.data, {**_defaults(config.data), **saved['data']}
+    ),
+    'pictures': {**_defaults(config.pictures), **saved['pictures']},
+  }
+
+
+def _with_kind(source, fields):
+  return {'kind': type(source).__name__, **fields}
+
+
+def _defaults(config):
+  """Fields of a dataclass that have a default, with it."""
+  return {
+    f.name: f.default
+    for f in dataclasses.fields(config)
+    if f.default is not dataclasses.MISSING
   }
 
 
@@ -261,8 +340,6 @@ def train(config, workdir):
     config.mesh,
     jax.random.key(config.seed),
   )
-  if config.init_from is not None:
-    state = start_from(config.init_from, state)
   train_step = make_train_step(
     config, optimizer, encoder_config, mesh, shardings
   )
@@ -277,7 +354,12 @@ def train(config, workdir):
   held_out = open_batches(config, feed, 'validation', mesh, bad)
 
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
-    state, start = checkpoints.resume(state, identity(config))
+    run = identity(config, feed)
+    if checkpoints.latest() is None and config.init_from is not None:
+      state = start_from(config.init_from, config.stage, state)
+    state, start = checkpoints.resume(
+      state, run, lambda saved: read_identity(saved, config)
+    )
     metrics_log = metrics_lib.Metrics(workdir, start)
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
     stream = loading_lib.stream(batches, start, config.loading)
@@ -313,13 +395,10 @@ def train(config, workdir):
         progress.note(f'step {step}  validation loss {loss:.5f}')
       if progress.is_due(step, config.checkpoint_every):
         metrics_lib.require_finite(metrics, step)
-        checkpoints.save(step, state, identity(config))
-        stages.write(
-          workdir / 'stage',
-          config.stage,
-          jax.device_get(state.ema),
-          metadata={'step': str(step)},
-        )
+        # The stage first: killed between the two, the run comes back to the
+        # checkpoint before and writes the stage again, even at its last step.
+        write_stage(workdir, config.stage, step, state.ema)
+        checkpoints.save(step, state, run)
         progress.restart_clock()
       if progress.is_due(step, config.sample_every):
         samples.draw(step, state.ema)

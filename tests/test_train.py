@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -232,13 +233,92 @@ def test_augmentation_is_told_and_bounded():
 def test_fine_tuning_starts_from_a_stage(text, finished, tmp_path):
   job = tiny_job.config(text)
   start, _ = _run(job, ONE, 0)
-  state = train.start_from(finished[0] / 'stage', start)
+  state = train.start_from(finished[0] / 'stage', job.stage, start)
   assert _difference(state.params, finished[1].ema) == 0
   assert _difference(state.ema, finished[1].ema) == 0
   other = tiny_cascade.stage(16)
   stages.write(tmp_path, other, tiny_cascade.random_params(other))
   with pytest.raises(ValueError, match='there and .* start from weights of'):
-    train.start_from(tmp_path, start)
+    train.start_from(tmp_path, job.stage, start)
+
+
+def test_fine_tuning_tells_what_the_same_shapes_hide(
+  text, finished, tmp_path, capsys
+):
+  stage = tiny_cascade.stage(16)
+  model = dataclasses.replace(stage.model, keep_mean=True)
+  there = dataclasses.replace(stage, prediction='x0')
+  here = dataclasses.replace(there, model=model)
+  params = jax.tree.map(jnp.asarray, tiny_cascade.random_params(stage))
+  stages.write(tmp_path, there, params)
+  state = state_lib.TrainState(step=0, params=params, ema=params, opt=())
+  train.start_from(tmp_path, there, state)
+  assert capsys.readouterr().err == ''
+  train.start_from(tmp_path, here, state)
+  said = capsys.readouterr().err
+  assert f'note: model.keep_mean is False in {tmp_path} and True here' in said
+  stages.write(tmp_path, dataclasses.replace(there, prediction='eps'), params)
+  with pytest.raises(ValueError, match='predicts eps, this stage x0; start'):
+    train.start_from(tmp_path, there, state)
+
+
+def test_stage_is_never_older_than_the_checkpoint(text, tmp_path, monkeypatch):
+  save, written = checkpoints.Checkpoints.save, []
+
+  def killed(self, step, state, identity):
+    _, ema = stages.read(tmp_path / 'stage')
+    written.append(_difference(ema, state.ema))
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(checkpoints.Checkpoints, 'save', killed)
+  with pytest.raises(KeyboardInterrupt):
+    train.train(tiny_job.config(text, steps=3), tmp_path)
+  assert written == [0]
+  monkeypatch.setattr(checkpoints.Checkpoints, 'save', save)
+  train.train(tiny_job.config(text, steps=3), tmp_path)
+  assert (tmp_path / 'checkpoints' / '3').is_dir()
+
+
+def test_stage_that_cannot_be_written(text, tmp_path):
+  (tmp_path / 'stage').write_text('in the way')
+  with pytest.raises(
+    ValueError, match='weights of step 3 could not be .* free'
+  ):
+    train.train(tiny_job.config(text, steps=3), tmp_path)
+
+
+def test_resuming_leaves_the_first_weights_and_the_sampling_free(
+  text, finished, tmp_path
+):
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished[0], workdir)
+  job = tiny_job.config(text, init_from=str(tmp_path / 'gone'))
+  sampling = dataclasses.replace(job.stage.sampling, steps=3, guidance=2.0)
+  stage = dataclasses.replace(job.stage, name='other', sampling=sampling)
+  train.train(dataclasses.replace(job, stage=stage), workdir)
+
+
+def test_resuming_with_another_encoder(text, finished, tmp_path):
+  encoder = encoders.load(text)
+  params = jax.tree.map(lambda p: p + 1.0, encoder.params)
+  encoders.save(tmp_path, dataclasses.replace(encoder, params=params))
+  with pytest.raises(ValueError, match='text.weights is .* there and .* here'):
+    train.train(tiny_job.config(tmp_path), finished[0])
+
+
+def test_checkpoints_of_older_releases_have_the_defaults(text, finished):
+  job = tiny_job.config(text)
+  feed = train.open_feed(job)
+  now = json.loads(json.dumps(train.identity(job, feed)))
+  old = {k: v for k, v in now.items() if k != 'text'}
+  old['stage'] = {
+    **stages.to_json(job.stage),
+    'model': {k: v for k, v in now['stage']['model'].items() if k != 'fold'},
+  }
+  old['pictures'] = {'resolution': 8}
+  old['data'] = {'name': 'two colours'}
+  read = json.loads(json.dumps(train.read_identity(old, job)))
+  assert read == {k: v for k, v in now.items() if k != 'text'}
 
 
 def test_loss_weight_makes_x0_errors_v_errors_up_to_a_bound():

@@ -29,6 +29,10 @@ class Inline:
     """text float32 [b, l, d] and mask bool [b, l]."""
     return self.encoder.encode(captions)
 
+  def fingerprint(self) -> dict:
+    """All that decides an embedding, see `TextEncoder.fingerprint`."""
+    return self.encoder.fingerprint()
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cached:
@@ -45,6 +49,10 @@ class Cached:
     """text float32 [b, l, d] and mask bool [b, l]."""
     text, mask = self.reader.batch(captions)
     return text.astype(np.float32), mask
+
+  def fingerprint(self) -> dict:
+    """That of the encoder that made the cache."""
+    return self.reader.manifest.encoder
 
 
 def check_fits(

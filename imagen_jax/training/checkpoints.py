@@ -50,16 +50,21 @@ class Checkpoints:
     """Step of the newest whole checkpoint, or None."""
     return self._manager.latest_step()
 
-  def resume(self, state, identity):
+  def resume(self, state, identity, read=lambda saved: saved):
     """(state, batches done): the newest checkpoint, or `state` and 0.
 
-    Raises AnotherRun naming the first setting that differs from the saved.
+    `read` brings an identity saved by an older release up to date; what it
+    then lacks is not compared. Raises AnotherRun naming the first setting that
+    differs from the saved.
     """
     if self.latest() is None:
       return state, 0
     state, data, meta = self.restore(state)
-    identity = json.loads(json.dumps(identity))
-    if found := _first_difference({k: meta.get(k) for k in identity}, identity):
+    here, there = (json.loads(json.dumps(x)) for x in (identity, read(meta)))
+    common = here.keys() & there.keys()
+    if found := _first_difference(
+      {k: there[k] for k in common}, {k: here[k] for k in common}
+    ):
       name, there, here = found
       raise AnotherRun(
         f'{self.directory.parent} belongs to another run: {name} is {there} '
