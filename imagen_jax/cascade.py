@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from flax import errors as flax_errors
 
 from imagen_jax import manifests, stage_sampler
 from imagen_jax import stages as stages_lib
@@ -125,17 +126,26 @@ class Cascade:
     rows = [row_of[r.caption] for r in requests]
     pictures = None
     for stage, params, sampling in zip(self.stages, self.params, plan):
-      pictures = stage_sampler.draw(
-        stage,
-        params,
-        text[rows],
-        mask[rows],
-        seed=seed,
-        index=[r.index for r in requests],
-        sampling=sampling,
-        low_res=pictures,
-        progress=progress and _named(progress, stage.name),
-      )
+      try:
+        pictures = stage_sampler.draw(
+          stage,
+          params,
+          text[rows],
+          mask[rows],
+          seed=seed,
+          index=[r.index for r in requests],
+          sampling=sampling,
+          low_res=pictures,
+          progress=progress and _named(progress, stage.name),
+        )
+      # `bind` compares the shapes; to trace every network again here would
+      # cost each run more than it is worth.
+      except flax_errors.FlaxError as e:
+        raise ValueError(
+          f'stage {stage.name}: the weights are not those of its '
+          f'{stages_lib.CONFIG_FILE} ({str(e).splitlines()[0][:160]}); bind '
+          'the cascade again'
+        ) from e
     return pictures
 
   def remarks(self, captions) -> list[str]:

@@ -392,17 +392,18 @@ def train(config, workdir):
           validation_set,
         )
         metrics_log.write(step, validation_loss=loss)
-        progress.note(f'step {step}  validation loss {loss:.5f}')
+        progress.note(step, f'validation loss {loss:.5f}')
+        progress.restart_clock(step)
       if progress.is_due(step, config.checkpoint_every):
         metrics_lib.require_finite(metrics, step)
         # The stage first: killed between the two, the run comes back to the
         # checkpoint before and writes the stage again, even at its last step.
         write_stage(workdir, config.stage, step, state.ema)
         checkpoints.save(step, state, run)
-        progress.restart_clock()
+        progress.restart_clock(step)
       if progress.is_due(step, config.sample_every):
         samples.draw(step, state.ema)
-        progress.restart_clock()
+        progress.restart_clock(step)
     stream.close()
     metrics_log.close()
   return state

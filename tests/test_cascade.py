@@ -222,6 +222,16 @@ def test_captions_are_a_list(cascade):
   assert cascade.sample([], upto=8).shape == (0, 8, 8, 3)
 
 
+def test_weights_of_another_network(cascade):
+  base, *others = cascade.params
+  kernel = base['input_conv']['kernel'][..., :-1]
+  altered = {**base, 'input_conv': {**base['input_conv'], 'kernel': kernel}}
+  broken = dataclasses.replace(cascade, params=(altered, *others))
+  with pytest.raises(ValueError, match='not those of its stage.json') as e:
+    broken.sample([FOX], upto=8)
+  assert '\n' not in str(e.value) and 'bind the cascade again' in str(e.value)
+
+
 def test_remarks(cascade):
   assert cascade.remarks([FOX]) == []
   (empty,) = cascade.remarks(['  '])

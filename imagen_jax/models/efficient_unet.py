@@ -122,7 +122,8 @@ def with_mean_of(x, low_res, aug_logsnr):
   method finds the shift; no gradient passes through it.
 
   x, low_res [b, h, w, c] at one size. The noise was drawn before the
-  upsampling, of which both stages have a factor of 4: n = h w / 16.
+  upsampling, by 4 in both stages of the paper: n = h w / 16. Where the factor
+  is another, n is only the weight of an estimate, and log n is off by little.
   """
   n = low_res.shape[1] * low_res.shape[2] / 16
   aug_logsnr = aug_logsnr.astype(jnp.float32)
@@ -212,7 +213,9 @@ class EfficientUNet(nn.Module):
       if skips:
         x = x + skips.pop()
     x = layers.GroupNorm(c.groups, dtype=c.dtype, name='output_norm')(x)
-    # The output starts at zero, and is float32 whatever the compute type.
+    # Fig. A.30 ends in a dense layer; like the base, and most U-Nets since
+    # DDPM, this ends in norm, swish and a convolution. The output starts at
+    # zero, and is float32 whatever the compute type.
     x = layers.conv3x3(
       z.shape[-1] * c.fold**2, 'float32', 'output_conv', zeros=True
     )(nn.swish(x))

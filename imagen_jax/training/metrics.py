@@ -91,7 +91,7 @@ class Progress:
     return (every > 0 and step % every == 0) or step == self._total
 
   def report(self, step, **scalars):
-    """Prints the line and returns examples/s since the last report."""
+    """Prints the line; returns examples/s since it or a pause was last."""
     now = time.monotonic()
     per_step = (now - self._mark) / max(1, step - self._step)
     self._step, self._mark = step, now
@@ -107,15 +107,14 @@ class Progress:
     print(f'{start}{line}', end=end, file=sys.stderr, flush=True)
     return rate
 
-  def note(self, text):
-    """A line of its own; what it took does not count as training time."""
+  def note(self, step, text):
+    """A line of its own about a step."""
     start = '\r\x1b[K' if sys.stderr.isatty() else ''
-    print(f'{start}{text}', file=sys.stderr, flush=True)
-    self.restart_clock()
+    print(f'{start}step {step}  {text}', file=sys.stderr, flush=True)
 
-  def restart_clock(self):
-    """Leaves out what happened between two reports (samples, saving)."""
-    self._mark = time.monotonic()
+  def restart_clock(self, step):
+    """After a pause at `step` (validation, saving): it was no training."""
+    self._step, self._mark = step, time.monotonic()
 
 
 def _duration(seconds):

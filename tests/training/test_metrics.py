@@ -38,6 +38,19 @@ def test_progress_line(capsys):
   assert progress.is_due(10, 0) and not progress.is_due(8, 0)
 
 
+def test_pauses_do_not_count_as_training(monkeypatch, capsys):
+  now = [0.0]
+  monkeypatch.setattr(metrics.time, 'monotonic', lambda: now[0])
+  progress = metrics.Progress(0, 100, 16)
+  now[0] = 30.0  # 30 steps of a second each
+  progress.note(30, 'validation loss 0.5')
+  now[0] = 90.0  # a minute of saving
+  progress.restart_clock(30)
+  now[0] = 110.0  # and 20 more steps
+  assert progress.report(50, loss=0.5) == pytest.approx(16.0)
+  assert 'step 30  validation loss 0.5' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('loss', [float('nan'), float('inf')])
 def test_metrics_must_be_finite(loss):
   metrics.require_finite({'loss': 0.1}, 1)
