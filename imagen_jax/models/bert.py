@@ -32,7 +32,7 @@ class BERTConfig:
   dtype: str = 'float32'  # of matrix products
 
   def __post_init__(self):
-    transformer.check_activation(self.activation)
+    transformer.check(self)
 
   @property
   def width(self) -> int:
@@ -78,19 +78,10 @@ class BERT(nn.Module):
   @nn.compact
   def __call__(self, tokens, mask):
     c = self.config
-    length = tokens.shape[1]
-    if length > c.max_positions:
-      raise ValueError(
-        f'{length} tokens, BERT has {c.max_positions} positions; lower the '
-        "tokenizer's max_length"
-      )
-
-    def table(rows, name, ids):
-      return transformer.lookup(rows, c.emb_dim, name, ids)
-
-    x = table(c.vocab_size, 'word_embedding', tokens)
-    x += table(c.max_positions, 'position_embedding', jnp.arange(length))
-    x += table(c.token_types, 'type_embedding', jnp.zeros_like(tokens))
+    x = transformer.embed(c, tokens, 'word_embedding')
+    x += transformer.lookup(
+      c.token_types, c.emb_dim, 'type_embedding', jnp.zeros_like(tokens)
+    )
     x = transformer.layer_norm(c.layer_norm_epsilon, 'embedding_norm')(x)
     seen = mask.astype(bool)[:, None, None, :]
     bias = jnp.where(seen, 0.0, transformer.MASKED)
@@ -101,3 +92,24 @@ class BERT(nn.Module):
       pooled = transformer.dense(c.emb_dim, c.dtype, 'pooler')(x[:, 0])
       pooled = jnp.tanh(pooled.astype(jnp.float32))
     return Output(x, pooled)
+
+
+class MaskedLM(nn.Module):
+  """Encoder and head, for pre-training: logits [b, l, vocab] of each token.
+
+  The head's last matrix is the encoder's embedding.
+  """
+
+  config: BERTConfig
+
+  @nn.compact
+  def __call__(self, tokens, mask):
+    c = self.config
+    encoder = BERT(c, name='encoder')
+    x = encoder(tokens, mask).last
+    x = transformer.dense(c.emb_dim, c.dtype, 'head')(x)
+    x = transformer.ACTIVATIONS[c.activation](x.astype(jnp.float32))
+    x = transformer.layer_norm(c.layer_norm_epsilon, 'head_norm')(x)
+    bias = self.param('head_bias', nn.initializers.zeros, (c.vocab_size,))
+    table = encoder.variables['params']['word_embedding']['embedding']
+    return x @ table.T + bias

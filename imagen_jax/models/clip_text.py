@@ -34,7 +34,7 @@ class CLIPTextConfig:
   dtype: str = 'float32'  # of matrix products
 
   def __post_init__(self):
-    transformer.check_activation(self.activation)
+    transformer.check(self)
 
   @property
   def width(self) -> int:
@@ -84,17 +84,7 @@ class CLIPText(nn.Module):
   def __call__(self, tokens, mask):
     c = self.config
     length = tokens.shape[1]
-    if length > c.max_positions:
-      raise ValueError(
-        f'{length} tokens, CLIP has {c.max_positions} positions; lower the '
-        "tokenizer's max_length"
-      )
-
-    def table(rows, name, ids):
-      return transformer.lookup(rows, c.emb_dim, name, ids)
-
-    x = table(c.vocab_size, 'token_embedding', tokens)
-    x += table(c.max_positions, 'position_embedding', jnp.arange(length))
+    x = transformer.embed(c, tokens, 'token_embedding')
     causal = jnp.tril(jnp.ones((length, length), bool))
     seen = causal & mask.astype(bool)[:, None, None, :]  # [b, 1, q, k]
     bias = jnp.where(seen, 0.0, transformer.MASKED)

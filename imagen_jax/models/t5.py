@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imagen_jax.models import transformer
+
 # T5X's bias for masked positions: large, yet finite, so that a row which is
 # padding throughout gives a mean of values and not NaN.
 _MASKED = -1e10
@@ -48,6 +50,17 @@ class T5Config:
   dtype: str = 'float32'  # of matrix products; the rest stays float32
 
   def __post_init__(self):
+    transformer.check_sizes(
+      self,
+      (
+        'vocab_size',
+        'emb_dim',
+        'num_heads',
+        'head_dim',
+        'mlp_dim',
+        'relative_attention_num_buckets',
+      ),
+    )
     known = {'gelu', 'relu', 'silu', 'linear'}
     unknown = set(self.mlp_activations) - known
     if unknown or not self.mlp_activations:

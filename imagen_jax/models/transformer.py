@@ -1,7 +1,8 @@
 """Layers that the text towers of CLIP and BERT share.
 
-Hidden states [b, l, d] are float32 from layer to layer; matrix products run
-in `dtype`, softmax and norms in float32. Names of the parameters are those of
+Tokens [b, l] become vectors [b, l, d] by their rows and positions. Hidden
+states [b, l, d] are float32 from layer to layer; matrix products run in
+`dtype`, softmax and norms in float32. Names of the parameters are those of
 `t5`, so that one rule says how they lie on a mesh.
 """
 
@@ -21,12 +22,31 @@ ACTIVATIONS = {
 }
 
 
-def check_activation(name: str) -> None:
-  """Raises ValueError where there is no such activation."""
-  if name not in ACTIVATIONS:
+def check(config) -> None:
+  """Raises ValueError where a tower cannot have this size."""
+  check_sizes(
+    config,
+    ('vocab_size', 'emb_dim', 'num_heads', 'mlp_dim', 'max_positions'),
+  )
+  if config.emb_dim % config.num_heads:
     raise ValueError(
-      f'activation {name!r} is not known; there are {sorted(ACTIVATIONS)}'
+      f'emb_dim {config.emb_dim} does not divide into {config.num_heads} '
+      'heads; change one of them'
     )
+  if config.activation not in ACTIVATIONS:
+    raise ValueError(
+      f'activation {config.activation!r} is not known; there are '
+      f'{sorted(ACTIVATIONS)}'
+    )
+
+
+def check_sizes(config, names: tuple[str, ...]) -> None:
+  """Raises ValueError where one of these fields is below 1."""
+  for name in names:
+    if getattr(config, name) < 1:
+      raise ValueError(
+        f'{name} is {getattr(config, name)}; it must be at least 1'
+      )
 
 
 def dense(features: int, dtype: str, name: str) -> nn.Dense:
@@ -38,6 +58,24 @@ def lookup(rows: int, width: int, name: str, ids: jax.Array) -> jax.Array:
   """Rows `ids` of the table [rows, width], made float32 after the choice."""
   table = nn.Embed(rows, width, embedding_init=_init, name=name)
   return table(ids).astype(jnp.float32)
+
+
+def embed(config, tokens: jax.Array, name: str) -> jax.Array:
+  """Rows and positions of the tokens [b, l] -> [b, l, d] float32.
+
+  `config` has vocab_size, max_positions and emb_dim; `name` is the table's.
+  """
+  length = tokens.shape[1]
+  if length > config.max_positions:
+    raise ValueError(
+      f'{length} tokens, the encoder has {config.max_positions} positions; '
+      "lower the tokenizer's max_length"
+    )
+  width, positions = config.emb_dim, jnp.arange(length)
+  x = lookup(config.vocab_size, width, name, tokens)
+  return x + lookup(
+    config.max_positions, width, 'position_embedding', positions
+  )
 
 
 def layer_norm(epsilon: float, name: str) -> nn.LayerNorm:

@@ -95,7 +95,7 @@ def _place(folder, config, found, mesh, mesh_config):
 
 def _dtype(dtype):
   name = jax.numpy.dtype(dtype).name
-  if name not in ('float32', 'bfloat16'):
+  if name not in encoders.DTYPES:
     raise ValueError(
       f"dtype is {name}; choose 'float32' or 'bfloat16' (T5 overflows float16)"
     )

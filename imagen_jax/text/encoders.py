@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from imagen_jax import fields as field_types
 from imagen_jax import partitioning, weights
 from imagen_jax.models import bert, clip_text, t5
 from imagen_jax.text import files, tokenizer_files, tokenizers
@@ -29,6 +30,7 @@ from imagen_jax.text import files, tokenizer_files, tokenizers
 FORMAT_VERSION = 1
 CONFIG_FILE = 'encoder.json'
 WEIGHTS_FILE = 'encoder.safetensors'
+DTYPES = ('float32', 'bfloat16')  # of matrix products; T5 overflows float16
 TOKENIZER_FILE = tokenizer_files.SENTENCEPIECE_FILE
 
 Config = t5.T5Config | clip_text.CLIPTextConfig | bert.BERTConfig
@@ -205,16 +207,22 @@ def read_config(folder: files.Folder) -> tuple[Config, int]:
     ) from error
   except ValueError as error:
     raise ValueError(f'{path} is damaged ({error}); copy it again') from error
+  if not isinstance(fields, dict):
+    raise ValueError(f'{path} holds no object; copy it again')
   version, kind = fields.pop('format_version', None), fields.pop('kind', None)
-  if version != FORMAT_VERSION or kind not in _KINDS:
+  known = isinstance(kind, str) and kind in _KINDS
+  if version != FORMAT_VERSION or not known:
     raise ValueError(
       f'{path}: format {version} of kind {kind!r}, this release reads format '
       f'{FORMAT_VERSION} of kinds {", ".join(_KINDS)}; update imagen_jax'
     )
-  try:
-    max_length = fields.pop('max_length')
-    if kind == 't5':
-      fields['mlp_activations'] = tuple(fields['mlp_activations'])
-    return _KINDS[kind](**fields), max_length
-  except (KeyError, TypeError) as error:
-    raise ValueError(f'{path}: {error}; write the directory again') from error
+  max_length = fields.pop('max_length', None)
+  if not field_types.fits(max_length, int) or max_length < 1:
+    raise ValueError(
+      f'{path}: max_length is {max_length!r}; it must be a whole number above '
+      '0: write the directory again'
+    )
+  config = field_types.build(_KINDS[kind], fields, path)
+  if config.dtype not in DTYPES:
+    raise ValueError(f'{path}: dtype is {config.dtype!r}, not one of {DTYPES}')
+  return config, max_length

@@ -5,8 +5,10 @@ today and of older files. Names become ours, kernels [in, out]; nothing is read
 before it is asked for. `.bin` and `.pt` files are pickles and are not opened.
 """
 
+import dataclasses
 import re
 
+from imagen_jax import fields as field_types
 from imagen_jax.models import bert, clip_text, t5
 from imagen_jax.text import files, tensors
 
@@ -25,6 +27,15 @@ _NORM = [
 
 def _rows(theirs, ours, leaves):
   return [(rf'{theirs}\.{t}', f'{ours}.{o}') for t, o in leaves]
+
+
+def _layer_rules(theirs, norms, linear):
+  """Rules of a layer's norms and linear maps, each (theirs, ours)."""
+  rules = []
+  for pairs, leaves in ((norms, _NORM), (linear, _WEIGHT_OR_BIAS)):
+    for name, ours in pairs:
+      rules += _rows(rf'{theirs}\.{name}', rf'layers_\1.{ours}', leaves)
+  return rules
 
 
 def _t5_rules():
@@ -74,18 +85,18 @@ def _clip_rules():
     (r'vision_model\..*|visual_projection\.weight|logit_scale', None),
   ]
   rules += _rows(rf'{top}final_layer_norm', 'final_norm', _NORM)
-  for theirs, ours in (('layer_norm1', 'attention'), ('layer_norm2', 'mlp')):
-    rules += _rows(rf'{layer}\.{theirs}', rf'layers_\1.{ours}_norm', _NORM)
-  for theirs, ours in (
-    (r'self_attn\.q_proj', 'attention.query'),
-    (r'self_attn\.k_proj', 'attention.key'),
-    (r'self_attn\.v_proj', 'attention.value'),
-    (r'self_attn\.out_proj', 'attention.out'),
-    (r'mlp\.fc1', 'mlp.wi'),
-    (r'mlp\.fc2', 'mlp.wo'),
-  ):
-    rules += _rows(rf'{layer}\.{theirs}', rf'layers_\1.{ours}', _WEIGHT_OR_BIAS)
-  return rules
+  return rules + _layer_rules(
+    layer,
+    norms=(('layer_norm1', 'attention_norm'), ('layer_norm2', 'mlp_norm')),
+    linear=(
+      (r'self_attn\.q_proj', 'attention.query'),
+      (r'self_attn\.k_proj', 'attention.key'),
+      (r'self_attn\.v_proj', 'attention.value'),
+      (r'self_attn\.out_proj', 'attention.out'),
+      (r'mlp\.fc1', 'mlp.wi'),
+      (r'mlp\.fc2', 'mlp.wo'),
+    ),
+  )
 
 
 def _bert_rules():
@@ -104,21 +115,21 @@ def _bert_rules():
   ]
   rules += _rows(rf'{top}embeddings\.LayerNorm', 'embedding_norm', _NORM)
   rules += _rows(rf'{top}pooler\.dense', 'pooler', _WEIGHT_OR_BIAS)
-  for theirs, ours in (
-    (r'attention\.output\.LayerNorm', 'attention_norm'),
-    (r'output\.LayerNorm', 'mlp_norm'),
-  ):
-    rules += _rows(rf'{layer}\.{theirs}', rf'layers_\1.{ours}', _NORM)
-  for theirs, ours in (
-    (r'attention\.self\.query', 'attention.query'),
-    (r'attention\.self\.key', 'attention.key'),
-    (r'attention\.self\.value', 'attention.value'),
-    (r'attention\.output\.dense', 'attention.out'),
-    (r'intermediate\.dense', 'mlp.wi'),
-    (r'output\.dense', 'mlp.wo'),
-  ):
-    rules += _rows(rf'{layer}\.{theirs}', rf'layers_\1.{ours}', _WEIGHT_OR_BIAS)
-  return rules
+  return rules + _layer_rules(
+    layer,
+    norms=(
+      (r'attention\.output\.LayerNorm', 'attention_norm'),
+      (r'output\.LayerNorm', 'mlp_norm'),
+    ),
+    linear=(
+      (r'attention\.self\.query', 'attention.query'),
+      (r'attention\.self\.key', 'attention.key'),
+      (r'attention\.self\.value', 'attention.value'),
+      (r'attention\.output\.dense', 'attention.out'),
+      (r'intermediate\.dense', 'mlp.wi'),
+      (r'output\.dense', 'mlp.wo'),
+    ),
+  )
 
 
 def is_one(names: list[str]) -> bool:
@@ -130,85 +141,104 @@ def read(folder: files.Folder):
   """Config and tensors by our names; raises ValueError with the remedy."""
   fields = files.read_json(folder, CONFIG_FILE)
   found = _all_tensors(folder)
-  kind = fields.get('model_type')
+  kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
   if kind in ('t5', 'mt5'):
-    return _t5_config(fields), _renamed(found, _t5_rules())
+    return _t5_config(fields, where), _renamed(found, _t5_rules())
   if kind in ('clip', 'clip_text_model'):
     ours = _renamed(found, _clip_rules())
-    config = _clip_config(fields, 'projection.kernel' in ours)
+    config = _clip_config(fields, 'projection.kernel' in ours, where)
     return config, ours
   if kind == 'bert':
     ours = _renamed(found, _bert_rules())
-    return _bert_config(fields, 'pooler.kernel' in ours), ours
+    return _bert_config(fields, 'pooler.kernel' in ours, where), ours
   raise ValueError(
-    f"{folder}/{CONFIG_FILE}: model_type is {kind!r}; text encoders are 't5', "
+    f"{where}: model_type is {kind!r}; text encoders are 't5', "
     "'mt5', 'clip', 'clip_text_model' and 'bert'"
   )
 
 
-def _t5_config(fields):
+def _t5_config(fields, where):
   activation = fields.get('feed_forward_proj', 'relu')
   known = {
     'relu': ('relu',),
     'gated-gelu': ('gelu', 'linear'),
     'gated-silu': ('silu', 'linear'),
   }
-  if activation not in known:
+  if activation not in [*known]:
     raise ValueError(
       f'feed_forward_proj is {activation!r}; known are {sorted(known)}'
     )
-  return t5.T5Config(
-    vocab_size=fields.get('vocab_size', 32128),
-    emb_dim=fields.get('d_model', 512),
-    num_heads=fields.get('num_heads', 8),
-    head_dim=fields.get('d_kv', 64),
-    mlp_dim=fields.get('d_ff', 2048),
-    num_encoder_layers=fields.get('num_layers', 6),
+  return _config(
+    t5.T5Config,
+    fields,
+    where,
+    {
+      'vocab_size': ('vocab_size', 32128),
+      'emb_dim': ('d_model', 512),
+      'num_heads': ('num_heads', 8),
+      'head_dim': ('d_kv', 64),
+      'mlp_dim': ('d_ff', 2048),
+      'num_encoder_layers': ('num_layers', 6),
+      'relative_attention_num_buckets': ('relative_attention_num_buckets', 32),
+      'relative_attention_max_distance': (
+        'relative_attention_max_distance',
+        128,
+      ),
+      'layer_norm_epsilon': ('layer_norm_epsilon', 1e-6),
+    },
     mlp_activations=known[activation],
-    relative_attention_num_buckets=fields.get(
-      'relative_attention_num_buckets', 32
-    ),
-    relative_attention_max_distance=fields.get(
-      'relative_attention_max_distance', 128
-    ),
-    layer_norm_epsilon=fields.get('layer_norm_epsilon', 1e-6),
   )
 
 
-def _clip_config(fields, projection):
+# What CLIP and BERT call alike: ours -> theirs and its default in both.
+_TOWER = {
+  'emb_dim': ('hidden_size', (512, 768)),
+  'num_heads': ('num_attention_heads', (8, 12)),
+  'mlp_dim': ('intermediate_size', (2048, 3072)),
+  'num_layers': ('num_hidden_layers', (12, 12)),
+  'vocab_size': ('vocab_size', (49408, 30522)),
+  'max_positions': ('max_position_embeddings', (77, 512)),
+  'activation': ('hidden_act', ('quick_gelu', 'gelu')),
+  'layer_norm_epsilon': ('layer_norm_eps', (1e-5, 1e-12)),
+}
+
+
+def _tower(kind):
+  """The table of CLIP (0) or BERT (1)."""
+  return {k: (name, both[kind]) for k, (name, both) in _TOWER.items()}
+
+
+def _clip_config(fields, projection, where):
   text = fields.get('text_config', fields)
-  return clip_text.CLIPTextConfig(
-    vocab_size=text.get('vocab_size', 49408),
-    emb_dim=text.get('hidden_size', 512),
-    num_heads=text.get('num_attention_heads', 8),
-    mlp_dim=text.get('intermediate_size', 2048),
-    num_layers=text.get('num_hidden_layers', 12),
-    max_positions=text.get('max_position_embeddings', 77),
-    activation=text.get('hidden_act', 'quick_gelu'),
-    eos_id=text.get('eos_token_id', 49407),
-    projection_dim=fields.get('projection_dim', 512) if projection else None,
-    layer_norm_epsilon=text.get('layer_norm_eps', 1e-5),
+  if not isinstance(text, dict):
+    raise ValueError(f'{where}: text_config is {text!r}; copy it again')
+  # Beside text_config, not in it.
+  size = fields.get('projection_dim', 512) if projection else None
+  field_types.require(size, int | None, f'{where}: projection_dim')
+  table = {**_tower(0), 'eos_id': ('eos_token_id', 49407)}
+  return _config(
+    clip_text.CLIPTextConfig, text, where, table, projection_dim=size
   )
 
 
-def _bert_config(fields, pooler):
+def _bert_config(fields, pooler, where):
   positions = fields.get('position_embedding_type', 'absolute')
   if positions != 'absolute':
     raise ValueError(
       f"position_embedding_type is {positions!r}; only 'absolute' is read"
     )
-  return bert.BERTConfig(
-    vocab_size=fields.get('vocab_size', 30522),
-    emb_dim=fields.get('hidden_size', 768),
-    num_heads=fields.get('num_attention_heads', 12),
-    mlp_dim=fields.get('intermediate_size', 3072),
-    num_layers=fields.get('num_hidden_layers', 12),
-    max_positions=fields.get('max_position_embeddings', 512),
-    token_types=fields.get('type_vocab_size', 2),
-    activation=fields.get('hidden_act', 'gelu'),
-    pooler=pooler,
-    layer_norm_epsilon=fields.get('layer_norm_eps', 1e-12),
-  )
+  table = {**_tower(1), 'token_types': ('type_vocab_size', 2)}
+  return _config(bert.BERTConfig, fields, where, table, pooler=pooler)
+
+
+def _config(cls, fields, where, table, **others):
+  """A config of ours from fields of theirs: {ours: (theirs, default)}."""
+  kinds = {field.name: field.type for field in dataclasses.fields(cls)}
+  values = {}
+  for ours, (theirs, default) in table.items():
+    values[ours] = fields.get(theirs, default)
+    field_types.require(values[ours], kinds[ours], f'{where}: {theirs}')
+  return field_types.build(cls, {**values, **others}, where)
 
 
 def _renamed(found, rules):
@@ -261,6 +291,11 @@ def _all_tensors(folder):
 
 def _sharded(folder, there):
   weight_map = files.read_json(folder, _INDEX).get('weight_map', {})
+  texts = isinstance(weight_map, dict)
+  if not texts or not all(isinstance(v, str) for v in weight_map.values()):
+    raise ValueError(
+      f'{folder}/{_INDEX}: weight_map is no table of file names; copy it again'
+    )
   names = sorted(set(weight_map.values()))
   missing = [name for name in names if name not in there]
   if missing or not names:

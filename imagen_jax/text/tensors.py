@@ -160,10 +160,12 @@ def safetensors(folder: files.Folder, file: str) -> dict[str, Tensor]:
       raise ValueError(f'a header of {length} bytes in a file of {size}')
     header = json.loads(folder.read(file, 8, 8 + length))
     header.pop('__metadata__', None)
+    for name, entry in header.items():
+      _check_entry(name, entry)
     ends = [entry['data_offsets'][1] for entry in header.values()]
   except FileNotFoundError as error:
     raise ValueError(f'{where} is missing; copy the directory again') from error
-  except (ValueError, TypeError, KeyError, OSError) as error:
+  except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
     raise ValueError(
       f'{where} is damaged ({error}); copy it again or export it again'
     ) from error
@@ -177,6 +179,17 @@ def safetensors(folder: files.Folder, file: str) -> dict[str, Tensor]:
     name: _tensor(folder, file, name, entry, start)
     for name, entry in header.items()
   }
+
+
+def _check_entry(name, entry):
+  """Raises ValueError where a tensor's entry of the header is none."""
+  whole = all(
+    isinstance(n, int) and n >= 0
+    for n in (*entry['shape'], *entry['data_offsets'])
+  )
+  pair = len(entry['data_offsets']) == 2
+  if not (whole and pair and isinstance(entry['dtype'], str)):
+    raise ValueError(f'{name} is {entry}')
 
 
 def _tensor(folder, file, name, entry, start):

@@ -12,6 +12,7 @@ there, or mean others: sizes are compared.
 import pathlib
 import re
 
+from imagen_jax import fields as field_types
 from imagen_jax.text import (
   files,
   huggingface_tokenizers,
@@ -110,6 +111,8 @@ def _in_folder(folder, max_length, rows):
     if 'tokenizer_config.json' in names:
       settings = files.read_json(folder, 'tokenizer_config.json')
       lower = settings.get('do_lower_case', True)
+      where = f'{folder}/tokenizer_config.json'
+      field_types.require(lower, bool, f'{where}: do_lower_case')
     tokenizer = huggingface_tokenizers.bert(
       folder.read('vocab.txt'), lower, max_length, str(folder)
     )

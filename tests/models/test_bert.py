@@ -21,5 +21,5 @@ def test_published_sizes(config, count):
 def test_more_tokens_than_positions_are_refused():
   tokens = jax.ShapeDtypeStruct((1, 513), np.int32)
   network = bert.BERT(bert.BASE)
-  with pytest.raises(ValueError, match='513 tokens, BERT has 512 positions'):
+  with pytest.raises(ValueError, match='513 tokens, .* has 512 positions'):
     jax.eval_shape(network.init, jax.random.key(0), tokens, tokens)

@@ -28,5 +28,5 @@ def test_unknown_activation_is_refused():
 def test_more_tokens_than_positions_are_refused():
   tokens = jax.ShapeDtypeStruct((1, 78), np.int32)
   network = clip_text.CLIPText(clip_text.LARGE)
-  with pytest.raises(ValueError, match='78 tokens, CLIP has 77 positions'):
+  with pytest.raises(ValueError, match='78 tokens, .* has 77 positions'):
     jax.eval_shape(network.init, jax.random.key(0), tokens, tokens)

@@ -46,10 +46,20 @@ def test_manifest_that_is_none(tmp_path, text, said):
     cache.read_manifest(tmp_path)
 
 
-def test_manifest_with_an_unknown_dtype(tmp_path):
-  fields = cache.to_json(tiny_cache.manifest()) | {'dtype': 'int4'}
+@pytest.mark.parametrize(
+  ('change', 'said'),
+  [
+    ({'dtype': 'int4'}, "'int4', not one of"),
+    ({'dtype': ['int8']}, r"\['int8'\], not one of"),
+    ({'width': '16'}, "width is '16'; it must be a whole number above 0"),
+    ({'shards': 0}, 'shards is 0; it must be a whole number above 0'),
+    ({'encoder': 'x'}, "encoder is 'x'; it must be dict"),
+  ],
+)
+def test_manifest_that_is_altered(tmp_path, change, said):
+  fields = cache.to_json(tiny_cache.manifest()) | change
   (tmp_path / cache.FILE).write_text(json.dumps(fields))
-  with pytest.raises(ValueError, match="'int4', not one of"):
+  with pytest.raises(ValueError, match=said):
     cache.read_manifest(tmp_path)
 
 

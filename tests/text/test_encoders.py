@@ -106,12 +106,35 @@ def _edit(directory, **changes):
     ({'format_version': 9}, 'format 9.*update'),
     ({'vocab_size': 400}, '315 pieces.*400 rows'),
     ({'colour': 'red'}, 'colour'),
+    ({'kind': ['t5']}, r"kind \['t5'\]"),
+    ({'emb_dim': '16'}, "emb_dim is '16'; it must be int"),
+    ({'num_heads': 0}, 'num_heads is 0; it must be at least 1'),
+    ({'mlp_activations': 'gelu'}, "is 'gelu'; it must be tuple of str"),
+    ({'max_length': '12'}, "max_length is '12'; it must be a whole number"),
+    ({'max_length': None}, 'max_length is None'),
+    ({'dtype': 'float16'}, "dtype is 'float16', not one of"),
   ],
 )
 def test_a_config_that_does_not_fit_is_refused(directory, changes, message):
   _edit(directory, **changes)
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(ValueError, match=message) as info:
     encoders.load(directory)
+  assert '\n' not in str(info.value)
+
+
+@pytest.mark.parametrize(
+  'content, message',
+  [
+    ('[1]', 'encoder.json holds no object'),
+    ('{', 'encoder.json is damaged'),
+    ('{"format_version": 1, "kind": "t5", "max_length": 9}', 'emb_dim'),
+  ],
+)
+def test_a_config_that_is_none_is_refused(directory, content, message):
+  (directory / 'encoder.json').write_text(content)
+  with pytest.raises(ValueError, match=message) as info:
+    encoders.load(directory)
+  assert '\n' not in str(info.value)
 
 
 def test_missing_and_damaged_files_are_named(directory, tmp_path):
