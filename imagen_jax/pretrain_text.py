@@ -1,18 +1,20 @@
-"""Pre-trains the tiny T5 of the embedded scenes by span corruption.
+"""Pre-trains a tiny text encoder for the embedded scenes.
 
   python -m imagen_jax.pretrain_text --gin_file=gin/scenes_text.gin \
       --workdir=DIR
 
 Section 2.1 wants a text encoder trained on text alone and frozen; this makes
-one of 3.5M parameters where T5-XXL has 4.6B. The same command again resumes
-from the newest checkpoint. The work directory holds
+one of 3.5M parameters where T5-XXL has 4.6B: a T5 by span corruption, and for
+the comparison of appendix D.1 a BERT by masked tokens (scenes_text_bert.gin)
+and a CLIP text tower by contrast with pictures (scenes_text_clip.gin). The
+same command again resumes from the newest checkpoint. The work directory holds
 
   config.gin       the configuration
   corpus.txt       the documentation that the run started with
-  tokenizer.model  trained on the corpus first of all
+  tokenizer.model  trained on the corpus first of all, if none is given
   checkpoints/     orbax
   text/            the encoder as a text directory, for `train` and `bind`
-  metrics.jsonl    loss and accuracy, on lines kept apart too
+  metrics.jsonl    loss and accuracy, on lines (or scenes) kept apart too
 
 With --gin.PretrainConfig.steps=0 the text directory holds the same encoder
 with random weights: what a frozen, untrained one is worth. Give it the
@@ -24,19 +26,22 @@ import os
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from imagen_jax import partitioning
 from imagen_jax.data import pipeline, sentences
-from imagen_jax.models import t5
-from imagen_jax.text import corruption as corruption_lib
+from imagen_jax.pretraining import masked, pairs, spans
 from imagen_jax.text import encoders, tokenizers
 from imagen_jax.training import checkpoints as checkpoints_lib
 from imagen_jax.training import metrics as metrics_lib
 from imagen_jax.training import optimizers
 from imagen_jax.training import state as state_lib
 
+SHIPPED = (
+  pathlib.Path(__file__).parent
+  / 'pretrained/scenes/text'
+  / encoders.TOKENIZER_FILE
+)
 _TOKENIZER_LINES = 6_000  # of the corpus, whose words the tokenizer learns
 _VALIDATION = 'validation'  # split of the sentences that is never trained on
 
@@ -45,11 +50,11 @@ _VALIDATION = 'validation'  # split of the sentences that is never trained on
 class PretrainConfig:
   """One pre-training: the network, its text and its recipe."""
 
-  model: t5.T5Config
+  objective: spans.Spans | masked.Masked | pairs.Pairs
   corpus: sentences.Sentences = sentences.Sentences()
-  corruption: corruption_lib.SpanCorruption = corruption_lib.SpanCorruption()
   max_length: int = 128  # tokens of a caption, once frozen
-  tokenizer: str | None = None  # SentencePiece model; None = train one
+  # SentencePiece model; None = train one, 'shipped' = the shipped T5's.
+  tokenizer: str | None = None
   optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (
     optimizers.Adafactor(multiply_by_parameter_scale=True)
   )
@@ -67,53 +72,19 @@ class PretrainConfig:
   keep: int = 2  # newest checkpoints kept
 
 
-def init_params(config, key):
-  """Random parameters of the encoder and decoder."""
-  row = jnp.zeros((1, 2), jnp.int32)
-  return t5.T5(config.model).init(key, row, row, row)['params']
-
-
-def encoder_params(params):
-  """The part that is kept."""
-  return {name: params[name] for name in ('token_embedder', 'encoder')}
-
-
 def describe(config):
   """What `--dry_run` prints: parameters in all and of the encoder."""
-  shapes = jax.eval_shape(
-    lambda key: init_params(config, key), jax.random.key(0)
-  )
+  objective = config.objective
+  shapes = jax.eval_shape(objective.init, jax.random.key(0))
   return (
     f'{state_lib.count(shapes):,} parameters, '
-    f'{state_lib.count(encoder_params(shapes)):,} of them the encoder; '
+    f'{state_lib.count(objective.kept(shapes)):,} of them the encoder; '
     f'{config.steps:,} steps of {config.batch_size}'
   )
 
 
-def loss_and_accuracy(apply, params, batch):
-  """Cross-entropy per target token, and the share of hidden words found.
-
-  The targets are read along with their own beginning (teacher forcing);
-  sentinels and the end of sequence count in the loss, not in the accuracy.
-  """
-  targets = batch['targets']  # [b, t]
-  shifted = jnp.pad(targets, ((0, 0), (1, 0)))[:, :-1]
-  mask = batch['inputs'] != tokenizers.PAD
-  logits = apply({'params': params}, batch['inputs'], mask, shifted)
-  scores = jax.nn.log_softmax(logits.astype(jnp.float32))
-  score = jnp.take_along_axis(scores, targets[..., None], axis=-1)[..., 0]
-  real = targets != tokenizers.PAD
-  vocab_size = logits.shape[-1]
-  words = (targets > tokenizers.UNKNOWN) & (
-    targets < vocab_size - tokenizers.SENTINELS
-  )
-  right = words & (jnp.argmax(logits, axis=-1) == targets)
-  loss = -jnp.sum(score * real) / jnp.maximum(1, jnp.sum(real))
-  return loss, jnp.sum(right) / jnp.maximum(1, jnp.sum(words))
-
-
 class Batches:
-  """Batch k of corrupted lines depends on (seed, split, k) alone."""
+  """Batch k of examples depends on (seed, split, k) alone."""
 
   def __init__(self, config, tokenizer, documents, split='train'):
     self._config = config
@@ -122,15 +93,16 @@ class Batches:
     self._sentences = dataclasses.replace(config.corpus, split=split)
 
   def batch(self, k):
-    """inputs int32 [b, l] and targets int32 [b, t]."""
+    """Arrays [b, ...] by the names that the objective gives them."""
     c = self._config
     rng = np.random.Generator(np.random.Philox(key=[c.seed, k]))
-    rows = []
-    for i in range(k * c.batch_size, (k + 1) * c.batch_size):
-      ids = self._tokenizer.ids(self._sentences.line(i, self._documents))
-      rows.append(c.corruption(ids, self._tokenizer, rng))
-    inputs, targets = map(np.stack, zip(*rows))
-    return {'inputs': inputs, 'targets': targets}
+    rows = [
+      c.objective.example(
+        self._sentences, i, self._documents, self._tokenizer, rng
+      )
+      for i in range(k * c.batch_size, (k + 1) * c.batch_size)
+    ]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def prepare(config, workdir):
@@ -144,8 +116,10 @@ def prepare(config, workdir):
     fresh.write_text('\n'.join(sentences.documentation()), encoding='utf-8')
     os.replace(fresh, corpus)
   documents = tuple(corpus.read_text(encoding='utf-8').splitlines())
+  rows = config.objective.model.vocab_size
   if config.tokenizer is not None:
-    model = pathlib.Path(config.tokenizer)
+    shipped = config.tokenizer == 'shipped'
+    model = SHIPPED if shipped else pathlib.Path(config.tokenizer)
   elif not model.exists():
     lines = [config.corpus.line(i) for i in range(_TOKENIZER_LINES)]
     # Words of captions are few and frequent, and the trainer would split some
@@ -153,22 +127,18 @@ def prepare(config, workdir):
     words = sorted({word for line in lines for word in line.split()})
     text = [*words * 40, *lines[:500], *documents]
     fresh = model.with_suffix('.tmp')
-    pieces = config.model.vocab_size - tokenizers.SENTINELS
-    tokenizers.train(text, fresh, pieces)
+    tokenizers.train(text, fresh, rows - tokenizers.SENTINELS)
     os.replace(fresh, model)
-  tokenizer = tokenizers.SentencePieceTokenizer(
-    model, config.max_length, config.model.vocab_size
-  )
+  tokenizer = tokenizers.SentencePieceTokenizer(model, config.max_length, rows)
   return tokenizer, documents
 
 
 def make_train_step(config, optimizer, mesh, shardings):
   """The jitted (state, batch) -> (state, metrics)."""
-  apply = t5.T5(config.model).apply
 
   def train_step(state, batch):
     def loss(params):
-      return loss_and_accuracy(apply, params, batch)
+      return config.objective.loss_and_accuracy(params, batch)
 
     (value, accuracy), grads = jax.value_and_grad(loss, has_aux=True)(
       state.params
@@ -186,8 +156,7 @@ def make_train_step(config, optimizer, mesh, shardings):
 
 def make_validation(config, batches, mesh):
   """A function of params: loss and accuracy on fixed, unseen lines."""
-  apply = t5.T5(config.model).apply
-  evaluate = jax.jit(lambda p, batch: loss_and_accuracy(apply, p, batch))
+  evaluate = jax.jit(config.objective.loss_and_accuracy)
   held_out = [
     partitioning.put_batch(batches.batch(k), mesh)
     for k in range(config.validation_batches)
@@ -204,8 +173,8 @@ def make_validation(config, batches, mesh):
 def write_encoder(config, params, tokenizer, workdir):
   """Writes `workdir/text`, in 16 bits."""
   encoder = encoders.TextEncoder(
-    config=dataclasses.replace(config.model, num_decoder_layers=0),
-    params=encoder_params(jax.device_get(params)),
+    config=config.objective.encoder,
+    params=config.objective.kept(jax.device_get(params)),
     tokenizer=tokenizer,
   )
   encoders.save(workdir / 'text', encoder, np.float16)
@@ -214,9 +183,8 @@ def write_encoder(config, params, tokenizer, workdir):
 def identity(config):
   """What must not change between a checkpoint and the run resuming from it."""
   return {
-    'model': repr(config.model),
+    'objective': repr(config.objective),
     'corpus': repr(config.corpus),
-    'corruption': repr(config.corruption),
     'optimizer': type(config.optimizer).__name__,
     'batch_size': config.batch_size,
     'seed': config.seed,
@@ -234,7 +202,7 @@ def pretrain(config, workdir):
     config.optimizer, config.learning_rate, config.clip
   )
   state, shardings = state_lib.create(
-    lambda key: init_params(config, key),
+    config.objective.init,
     optimizer,
     mesh,
     config.mesh,

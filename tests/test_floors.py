@@ -32,6 +32,7 @@ FLOORS = {
   'data': 2,
   'training': 2,
   'stages': 2,
+  'pretraining': 3,
   'evaluation': 3,
   'pretrained': 3,
   'stage_sampler': 3,

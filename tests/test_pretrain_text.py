@@ -1,4 +1,4 @@
-"""Pre-training of the tiny text encoder: learns, resumes, writes."""
+"""Pre-training of the tiny text encoders: they learn, resume, are written."""
 
 import dataclasses
 import json
@@ -6,32 +6,42 @@ import pathlib
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import cli, pretrain_text
+import gin
+from imagen_jax import cli, pretrain_text, weights
 from imagen_jax.data import sentences
-from imagen_jax.models import t5
-from imagen_jax.text import corruption, encoders, tokenizers
+from imagen_jax.models import bert, clip_text, contrastive, t5
+from imagen_jax.pretraining import masked, pairs, spans
+from imagen_jax.text import corruption, encoders, masking
 from imagen_jax.training import optimizers
 
 ROOT = pathlib.Path(__file__).parents[1]
-LEAF = ROOT / 'gin' / 'scenes_text.gin'
-CONFIG = pretrain_text.PretrainConfig(
+SIZES = {'vocab_size': 700, 'emb_dim': 32, 'num_heads': 2, 'mlp_dim': 64}
+TOWER = {**SIZES, 'num_layers': 1, 'max_positions': 16}
+SPANS = spans.Spans(
   model=t5.T5Config(
-    vocab_size=700,
-    emb_dim=32,
-    num_heads=2,
-    head_dim=16,
-    mlp_dim=64,
-    num_encoder_layers=1,
-    num_decoder_layers=1,
+    **SIZES, head_dim=16, num_encoder_layers=1, num_decoder_layers=1
   ),
-  corpus=sentences.Sentences(vocabularies=('lite',), longest=12),
   corruption=corruption.SpanCorruption(
     density=0.3, mean_span=1.5, input_length=16, target_length=10
   ),
+)
+MASKED = masked.Masked(
+  model=bert.BERTConfig(**TOWER, pooler=False),
+  masking=masking.TokenMasking(share=0.3, length=16),
+)
+PAIRS = pairs.Pairs(
+  model=clip_text.CLIPTextConfig(**TOWER, eos_id=1, projection_dim=16),
+  pictures=contrastive.PictureConfig(
+    resolution=32, emb_dim=32, num_heads=2, mlp_dim=64, num_layers=1
+  ),
+  length=16,
+)
+CONFIG = pretrain_text.PretrainConfig(
+  objective=SPANS,
+  corpus=sentences.Sentences(vocabularies=('lite',), longest=12),
   max_length=16,
   optimizer=optimizers.Adam(),
   learning_rate=optimizers.LearningRate(peak=3e-3, warmup=2),
@@ -84,20 +94,41 @@ def test_a_resumed_run_equals_an_uninterrupted_one(prepared, tmp_path):
     _run(other, prepared, tmp_path / 'parts')
 
 
-def test_it_learns_and_writes_the_encoder(prepared, tmp_path):
-  config = dataclasses.replace(CONFIG, steps=40, checkpoint_every=40)
+@pytest.mark.parametrize(
+  ('objective', 'falls', 'table'),
+  [
+    (SPANS, 1.5, ('token_embedder', 'embedding')),
+    (MASKED, 1.0, ('encoder', 'word_embedding', 'embedding')),
+    (PAIRS, 0.2, ('text', 'token_embedding', 'embedding')),
+  ],
+  ids=('t5', 'bert', 'clip'),
+)
+def test_it_learns_and_writes_the_encoder(
+  prepared, tmp_path, objective, falls, table
+):
+  """The encoder is the average's; what only trained it is not there."""
+  config = dataclasses.replace(
+    CONFIG, objective=objective, steps=40, checkpoint_every=40
+  )
   state = _run(config, prepared, tmp_path / 'run')
   rows = _rows(tmp_path / 'run')
   losses = [row['loss'] for row in rows if 'loss' in row]
-  assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 1.5
+  assert np.mean(losses[-5:]) < np.mean(losses[:5]) - falls
   assert 'validation_accuracy' in rows[-1]
   encoder = encoders.load(tmp_path / 'run' / 'text')
-  assert encoder.config.num_decoder_layers == 0
+  assert encoder.config == objective.encoder
   assert encoder.tokenizer.max_length == 16
+  here = weights.flatten(encoder.params)
+  assert set(here) == set(encoders.param_shapes(objective.encoder))
+  there = state.ema
+  for name in table:
+    there = there[name]
   np.testing.assert_array_equal(
-    encoder.params['token_embedder']['embedding'],
-    np.asarray(state.ema['token_embedder']['embedding'], np.float16),
+    here['.'.join(table[-2:])], np.asarray(there, np.float16)
   )
+  text, mask = encoder.encode(['a red fox', ''])
+  assert text.shape == (2, 16, 32) and np.isfinite(text).all()
+  assert mask.sum(1).min() == 1 and text[mask].std() > 0.01
 
 
 def test_no_steps_write_the_random_encoder(prepared, tmp_path):
@@ -106,9 +137,7 @@ def test_no_steps_write_the_random_encoder(prepared, tmp_path):
   config = dataclasses.replace(CONFIG, steps=0, tokenizer=str(model))
   pretrain_text.pretrain(config, tmp_path / 'random')
   encoder = encoders.load(tmp_path / 'random' / 'text')
-  expected = jax.jit(lambda key: pretrain_text.init_params(config, key))(
-    jax.random.key(config.seed)
-  )
+  expected = jax.jit(SPANS.init)(jax.random.key(config.seed))
   np.testing.assert_allclose(
     encoder.params['token_embedder']['embedding'],
     expected['token_embedder']['embedding'],
@@ -118,50 +147,40 @@ def test_no_steps_write_the_random_encoder(prepared, tmp_path):
   assert not (tmp_path / 'random' / 'checkpoints').exists()
 
 
-def test_loss_and_accuracy_count_what_they_say():
-  """Uniform logits: log(vocab); only hidden words count as found."""
-  vocab = 200
-  targets = jnp.array([[199, 50, 51, 198, 52, 1, 0, 0]])
-  batch = {'inputs': jnp.array([[199, 9, 198, 1]]), 'targets': targets}
-
-  def uniform(*_):
-    return jnp.zeros((1, 8, vocab))
-
-  loss, accuracy = pretrain_text.loss_and_accuracy(uniform, {}, batch)
-  np.testing.assert_allclose(loss, np.log(vocab), rtol=1e-6)
-  assert accuracy == 0
-  # Two of the three words right, everything else wrong.
-  guess = jnp.array([[0, 50, 51, 0, 0, 0, 9, 9]])
-
-  def sure(*_):
-    return 50.0 * jax.nn.one_hot(guess, vocab)
-
-  _, accuracy = pretrain_text.loss_and_accuracy(sure, {}, batch)
-  np.testing.assert_allclose(accuracy, 2 / 3, rtol=1e-6)
+@pytest.fixture
+def _clean():
+  yield
+  gin.clear_config(clear_constants=True)
 
 
-def test_the_decoder_is_given_the_targets_one_late():
-  """Or it would copy what it is asked."""
-  seen = {}
+@pytest.mark.parametrize(
+  ('leaf', 'parameters'),
+  [
+    ('scenes_text', '8,132,352 parameters, 3,541,376 of them the encoder'),
+    ('scenes_text_bert', '3,613,152 parameters, 3,544,800 of them'),
+    ('scenes_text_clip', '3,968,417 parameters, 3,544,288 of them'),
+  ],
+)
+@pytest.mark.usefixtures('_clean')
+def test_the_leaves_are_encoders_of_one_size(leaf, parameters):
+  """And of one width and length, so that one line exchanges them."""
+  path = ROOT / 'gin' / f'{leaf}.gin'
+  config = cli.configure([path], [], pretrain_text.PretrainConfig)
+  assert parameters in pretrain_text.describe(config)
+  assert config.max_length == 32 and config.objective.encoder.width == 256
+  assert config.steps * config.batch_size == 64_000
 
-  def apply(variables, inputs, mask, decoder_tokens):
-    seen.update(tokens=decoder_tokens, mask=mask)
-    return jnp.zeros((1, 4, 200))
 
-  batch = {
-    'inputs': jnp.array([[199, 9, 1, 0]]),
-    'targets': jnp.array([[199, 50, 1, 0]]),
-  }
-  pretrain_text.loss_and_accuracy(apply, {}, batch)
-  assert seen['tokens'].tolist() == [[tokenizers.PAD, 199, 50, 1]]
-  assert seen['mask'].tolist() == [[True, True, True, False]]
-
-
-def test_the_leaf_is_the_encoder_of_the_specification():
-  config = cli.configure([LEAF], [], pretrain_text.PretrainConfig)
-  assert config.max_length == 32
-  described = pretrain_text.describe(config)
-  assert '8,132,352 parameters, 3,541,376 of them the encoder' in described
+def test_the_shipped_tokenizer_may_be_taken(tmp_path):
+  model = dataclasses.replace(SPANS.model, vocab_size=2048)
+  objective = dataclasses.replace(SPANS, model=model)
+  config = dataclasses.replace(
+    CONFIG, objective=objective, tokenizer='shipped', max_length=9
+  )
+  tokenizer, _ = pretrain_text.prepare(config, tmp_path)
+  assert tokenizer.model_proto == pretrain_text.SHIPPED.read_bytes()
+  assert tokenizer.max_length == 9
+  assert not (tmp_path / encoders.TOKENIZER_FILE).exists()
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path):
