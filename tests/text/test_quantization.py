@@ -1,9 +1,16 @@
 """Embeddings as bytes: size, cosine, and what the divisors are for."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
+import imagen_jax
+from imagen_jax import text
+from imagen_jax.data.emoji_scenes import source
 from imagen_jax.text import quantization
+
+SHIPPED = pathlib.Path(imagen_jax.__file__).parent / 'pretrained/scenes/text'
 
 
 def _outliers(width, tokens=500):
@@ -36,6 +43,18 @@ def test_cosine_with_outlier_channels(width, dtype):
   assert found.shape == values.shape
   assert _cosine(values, found) > 0.9997
   assert _cosine(values[:, ordinary], found[:, ordinary]) > 0.9997
+
+
+def test_cosine_of_the_shipped_encoder():
+  """Of every token of captions it was trained on, both types."""
+  scenes = source.EmojiScenes('validation', 'full')
+  encoder = text.load_encoder(SHIPPED)
+  features, mask = encoder.encode([scenes.caption(i) for i in range(64)], 64)
+  values = features[mask]
+  assert values.shape[0] > 400
+  for dtype in quantization.DTYPES:
+    divisors = quantization.channel_divisors(values)
+    assert _cosine(values, _round_trip(values, dtype, divisors)) > 0.999
 
 
 def test_a_scale_alone_loses_the_ordinary_channels():
