@@ -25,8 +25,6 @@ _THREADS = 8  # waiting for the disk, mostly
 def scan(directory, caption=None) -> Iterator[index.Entry | index.Reject]:
   """All that the folder holds, ordered by path (or as the metadata has it)."""
   root = pathlib.Path(directory)
-  if not root.is_dir():
-    raise ValueError(f'folder {directory} does not exist')
   metadata = [name for name in METADATA if (root / name).is_file()]
   if len(metadata) > 1:
     raise ValueError(

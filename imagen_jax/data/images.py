@@ -9,6 +9,7 @@ decide). All else raises `BadPicture` with a short reason, by which quarantined
 files are counted.
 """
 
+import functools
 import io
 import math
 import struct
@@ -20,7 +21,7 @@ import PIL.Image
 
 # Nothing else is tried: some plug-ins of Pillow start other programs (EPS).
 FORMATS = (
-  'JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF', 'PPM', 'JPEG2000',
+  'JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF', 'PPM', 'JPEG2000',
 )  # fmt: skip
 EXTENSIONS = (
   'jpg', 'jpeg', 'png', 'webp', 'gif', 'bmp', 'tif', 'tiff', 'avif', 'jp2',
@@ -98,6 +99,8 @@ def decode(
     image.load()
     orientation = _orientation(image)
     image = _flat(image)
+  except BadPicture:
+    raise
   except _ERRORS as e:
     raise BadPicture(_reason(e)) from e
   if orientation in _UPRIGHT:
@@ -109,7 +112,7 @@ def _open(data):
   if not data:
     raise BadPicture('empty file')
   try:
-    image = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
+    image = PIL.Image.open(io.BytesIO(data), formats=_formats())
   except PIL.UnidentifiedImageError as e:
     raise BadPicture('not a picture') from e
   except _ERRORS as e:
@@ -120,6 +123,13 @@ def _open(data):
   if min(width, height) < 1:
     raise BadPicture('no pixels')
   return image
+
+
+@functools.cache
+def _formats():
+  """Those of `FORMATS` that this Pillow was built with."""
+  PIL.Image.init()
+  return tuple(name for name in FORMATS if name in PIL.Image.OPEN)
 
 
 def _draft(image, side):

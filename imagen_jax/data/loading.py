@@ -15,6 +15,8 @@ import dataclasses
 import itertools
 import os
 
+import absl.flags
+
 from imagen_jax.data import pipeline
 
 _ENDLESS = 1 << 60  # rows; Grain wants a length
@@ -84,6 +86,8 @@ def _by_workers(batches, first, loading):
       f'Loading.workers={loading.workers} needs Grain: pip install '
       "'imagen-jax[data]', or set workers=0 for threads"
     ) from e
+  if not absl.flags.FLAGS.is_parsed():  # Grain's own, which no one gives
+    absl.flags.FLAGS.mark_as_parsed()
   ahead = max(1, loading.ahead * len(batches) // loading.workers)
   options = grain.ReadOptions(
     num_threads=loading.threads or 1, prefetch_buffer_size=ahead

@@ -69,8 +69,8 @@ class Photographs:
     return self._index.about['digest']
 
   def caption(self, i: int) -> str:
-    """The first caption of example i."""
-    return self._text(i).captions[0]
+    """The first caption of the example that `example(i)` shows."""
+    return self._text(self._usable(i, 8)[0]).captions[0]
 
   def captions(self):
     """Every caption of the split."""
@@ -78,24 +78,17 @@ class Photographs:
       yield from self._text(i).captions
 
   def example(self, i: int, resolution: int) -> dict:
-    """Example i whole, its square from the centre."""
-    whole = _Whole(resolution=resolution)
-    image = self._decode(i, whole)
+    """Example i whole, its square from the centre; the next where it is bad."""
+    i, image = self._usable(i, resolution)
     return {
-      'image': framing.frame(image, whole),
-      'caption': self.caption(i),
+      'image': framing.frame(image, Whole(resolution=resolution)),
+      'caption': self._text(i).captions[0],
       'id': self._text(i).id,
     }
 
   def check(self, pictures):
     """Raises ValueError where pictures would be enlarged unasked."""
-    low = self._reading.keep.min_side
-    if low < pictures.resolution and not self._reading.enlarge:
-      raise ValueError(
-        f'{self.name}: Filter.min_side {low} is below the resolution '
-        f'{pictures.resolution}, small pictures would be enlarged; set '
-        f'Filter.min_side={pictures.resolution}, or Reading.enlarge=True'
-      )
+    check_size(self.name, self._reading, pictures)
 
   def row(self, position: int, pictures, seed: int):
     """The training example of a position, and the bad ones met on the way."""
@@ -125,6 +118,16 @@ class Photographs:
       f'{bad[-1][0]} ({bad[-1][1]}); mend the data'
     )
 
+  def _usable(self, i, resolution):
+    """(number, picture) of the first example from i on that can be decoded."""
+    for j in range(_ATTEMPTS):
+      number = (i + j) % len(self)
+      try:
+        return number, self._decode(number, Whole(resolution=resolution))
+      except images.BadPicture:
+        continue
+    raise ValueError(f'{self.name}: {_ATTEMPTS} bad examples from {i} on')
+
   def _text(self, i):
     return self._index.text(self._index.rows[self._rows[i]])
 
@@ -135,9 +138,20 @@ class Photographs:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Whole:
+class Whole:
   """The `pipeline.Pictures` of a whole square."""
 
   resolution: int
   crop: None = None
   low_res_factor: None = None
+
+
+def check_size(name, reading, pictures):
+  """Raises ValueError where small pictures would be enlarged unasked."""
+  low = reading.keep.min_side
+  if low < pictures.resolution and not reading.enlarge:
+    raise ValueError(
+      f'{name}: Filter.min_side {low} is below the resolution '
+      f'{pictures.resolution}, small pictures would be enlarged; set '
+      f'Filter.min_side={pictures.resolution}, or Reading.enlarge=True'
+    )

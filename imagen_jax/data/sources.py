@@ -2,16 +2,32 @@
 
   pipeline.EmojiScenes   the embedded scenes, drawn
   Folder                 pictures with captions beside them or in one file
+  Shards                 tar shards of img2dataset, local or in a bucket
+  Tfds                   a TensorFlow data set by name
+  SeqioTask              a registered seqio Task or Mixture; read forward only
+  Mixture                several of these, by weight
 
-`open(split)` gives what `pipeline.Batches` reads: a set addressed by index.
+`open(split)` of 'train' or 'validation' gives what `pipeline.Batches` reads.
 The first use of a set makes its index (`index`).
 """
 
 import dataclasses
 import functools
+import os
 import pathlib
+import sys
 
-from imagen_jax.data import folders, index, photographs, pipeline
+from imagen_jax.data import (
+  folders,
+  index,
+  mixing,
+  photographs,
+  pipeline,
+  sequential,
+  shards,
+  storage,
+  tfds_sets,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +40,7 @@ class Folder:
   reading: photographs.Reading = photographs.Reading()
 
   def open(self, split: str) -> photographs.Photographs:
+    """A split; the validation share is taken from the folder."""
     fetch = functools.partial(_fetch_file, self.directory)
     return photographs.Photographs(
       self.open_index(), fetch, self.reading, split
@@ -31,6 +48,8 @@ class Folder:
 
   def open_index(self) -> index.Index:
     """The index, made where there is none."""
+    if not os.path.isdir(self.directory):
+      raise ValueError(f'folder {self.directory} does not exist')
     about = {
       'kind': 'folder',
       'root': self.directory,
@@ -44,8 +63,187 @@ class Folder:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shards:
+  """Tar shards of jpg + txt + json, as img2dataset writes them."""
+
+  files: str  # a directory, a pattern, or 'gs://b/{00000..00099}.tar'
+  caption: str | None = None  # key of the .json; None = caption or text
+  index_dir: str | None = None  # None = beside the shards, if these are local
+  reading: photographs.Reading = photographs.Reading()
+
+  def open(self, split: str) -> photographs.Photographs:
+    """A split; the validation share is taken from the shards."""
+    found = self.open_index()
+    about = found.about
+    fetch = functools.partial(_fetch_member, about['root'], about['files'])
+    return photographs.Photographs(found, fetch, self.reading, split)
+
+  def open_index(self) -> index.Index:
+    """The index, made where there is none."""
+    root, files = storage.find(self.files, '.tar')
+    if self.index_dir is None and storage.is_remote(root):
+      raise ValueError(
+        f"{self.files} is remote: say where its index is kept, as index_dir='"
+        "runs/index'"
+      )
+    about = {
+      'kind': 'shards',
+      'root': root,
+      'settings': {'caption': self.caption},
+      'files': files,
+    }
+    return index.open_or_make(
+      self.index_dir or pathlib.Path(root) / index.FOLDER,
+      about,
+      lambda: shards.scan(root, files, self.caption),
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tfds:
+  """A TensorFlow data set; ArrayRecord files are read without TensorFlow."""
+
+  name: str  # with its config and version: 'emoji_scenes/lite_64:1.0.0'
+  image: str = 'image'  # feature; nested ones with a slash
+  caption: str = 'caption'  # feature: 'captions/text' of coco_captions
+  train: str = 'train'  # split, or a part of one: 'train[1%:]'
+  held_out: str = 'validation'  # likewise: 'train[:1%]'
+  data_dir: str | None = None  # None = TFDS's own
+  index_dir: str | None = None  # None = beside the files
+  reading: photographs.Reading = photographs.Reading()
+
+  def open(self, split: str):
+    """A split; stored as TFRecord, it is read forward only."""
+    part = {'train': self.train, 'validation': self.held_out}[split]
+    name, path = f'tfds:{self.name}/{part}', (self.image, self.caption)
+    found = tfds_sets.builder(self.name, self.data_dir)
+    tfds_sets.check_features(found, path, f'tfds:{self.name}')
+    if not tfds_sets.is_random_access(found):
+      _note_forward(name, f'is stored as {found.info.file_format.value}')
+      items = tfds_sets.forward_items(self.name, self.data_dir, part, *path)
+      return sequential.Forward(name, items, self.reading)
+    whole = dataclasses.replace(self.reading, validation=0.0)
+    records, opened = self._indexed(found, part)
+    return photographs.Photographs(opened, records, whole, 'train')
+
+  def open_index(self) -> index.Index:
+    """The index of the training split."""
+    found = tfds_sets.builder(self.name, self.data_dir)
+    if not tfds_sets.is_random_access(found):
+      raise ValueError(
+        f'tfds:{self.name} is stored as {found.info.file_format.value} and has '
+        'no index; prepare it with --file_format=array_record'
+      )
+    return self._indexed(found, self.train)[1]
+
+  def _indexed(self, found, part):
+    records = tfds_sets.Records(
+      self.name, self.data_dir, part, self.image, self.caption
+    )
+    about = {
+      'kind': 'tfds',
+      'root': f'tfds:{self.name}',
+      'settings': {'image': self.image, 'caption': self.caption},
+      'files': records.files(),
+    }
+    base = pathlib.Path(self.index_dir or found.data_path)
+    safe = ''.join(c if c.isalnum() else '_' for c in part)
+    place = base / f'{index.FOLDER}_{safe}'
+    return records, index.open_or_make(place, about, records.scan)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeqioTask:
+  """A registered seqio Task or Mixture with a picture and a text feature.
+
+  Import the module that registers it in the gin file.
+  """
+
+  task: str
+  image: str = 'image'  # feature
+  caption: str = 'caption'  # feature
+  train: str = 'train'  # split
+  held_out: str = 'validation'  # split
+  reading: photographs.Reading = photographs.Reading()
+
+  def open(self, split: str) -> sequential.Forward:
+    """A split, read forward only."""
+    part = {'train': self.train, 'validation': self.held_out}[split]
+    name = f'seqio:{self.task}/{part}'
+    _note_forward(name, 'is a seqio task')
+    items = functools.partial(
+      tfds_sets.task_items, self.task, part, self.image, self.caption
+    )
+    return sequential.Forward(name, items, self.reading)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+  """Several sources in fixed shares of every batch."""
+
+  sources: tuple[pipeline.EmojiScenes | Folder | Shards | Tfds | SeqioTask, ...]
+  weights: tuple[float, ...]  # one for each; their sum is what it is
+
+  def __post_init__(self):
+    if len(self.sources) != len(self.weights):
+      raise ValueError(
+        f'Mixture has {len(self.sources)} sources and {len(self.weights)} '
+        'weights; give one weight for each'
+      )
+    mixing.shares(self.weights)
+
+  def open(self, split: str) -> mixing.Mixed:
+    """The split of every part."""
+    parts = [source.open(split) for source in self.sources]
+    return mixing.Mixed(parts, self.weights)
+
+
+Source = pipeline.EmojiScenes | Folder | Shards | Tfds | SeqioTask | Mixture
+
+
+def parse(text: str, **changes) -> Source:
+  """The source that a command line names.
+
+  A folder or directory of .tar files, 'tfds:NAME', 'scenes:VOCABULARY', or
+  'shards:PATTERN' where the shards' own names do not tell.
+  """
+  kind, _, name = text.partition(':')
+  if kind == 'tfds':
+    return Tfds(name=name, **changes)
+  if kind == 'scenes':
+    return pipeline.EmojiScenes(vocabulary=name or 'lite')
+  if kind == 'shards':
+    return Shards(files=name, **changes)
+  if text.endswith('.tar') or _holds_shards(text):
+    return Shards(files=text, **changes)
+  if not os.path.isdir(text):
+    raise ValueError(
+      f'source {text} does not exist; give a folder, shards, tfds:NAME or '
+      'scenes:VOCABULARY'
+    )
+  return Folder(directory=text, **changes)
+
+
+def _holds_shards(text):
+  return os.path.isdir(text) and any(
+    name.endswith('.tar') for name in os.listdir(text)
+  )
+
+
 def _fetch_file(directory, row, text):
   return folders.fetch(directory, text, row)
 
 
-Source = pipeline.EmojiScenes | Folder
+def _fetch_member(root, files, row, text):
+  del text
+  return shards.fetch(root, files, row)
+
+
+def _note_forward(name, what):
+  print(
+    f'{name} {what}: it is read forward only, so that a resumed run reads '
+    'again what it had read, each host reads all of it, and it is shuffled '
+    'within a buffer',
+    file=sys.stderr,
+  )

@@ -1,0 +1,181 @@
+"""TensorFlow data sets: ArrayRecord files by number, others read forward.
+
+ArrayRecord is read without TensorFlow. Sets that are stored as TFRecord have
+no way to reach example n; they go through tf.data (`sequential` says what is
+lost). `tensorflow_datasets` is imported when a set is opened.
+"""
+
+import functools
+import threading
+
+import numpy as np
+
+from imagen_jax.data import images, index, sequential
+from imagen_jax.data.emoji_scenes import tfds_builder
+
+
+def builder(name: str, data_dir: str | None):
+  """The builder of a prepared set."""
+  try:
+    import tensorflow_datasets as tfds  # not in the core
+  except ImportError as e:
+    raise ValueError(
+      f"tfds:{name} needs tensorflow-datasets: pip install 'imagen-jax[data]'"
+    ) from e
+  try:
+    if name.startswith('emoji_scenes/'):
+      config = name.removeprefix('emoji_scenes/')
+      found = tfds_builder.builder(config, data_dir=data_dir)
+    else:
+      found = tfds.builder(name, data_dir=data_dir)
+    if not found.info.splits:
+      raise ValueError(f'nothing is prepared in {found.data_path}')
+    return found
+  except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as e:
+    reason = str(e).strip().splitlines()[0][:160]
+    raise ValueError(
+      f'tfds:{name}: {reason}; prepare it first: tfds build {name} '
+      '--file_format=array_record'
+    ) from e
+  except ImportError as e:
+    raise ValueError(
+      f"tfds:{name}: its builder needs {e.name}: pip install 'imagen-jax[data]'"
+    ) from e
+
+
+def is_random_access(found) -> bool:
+  """Whether the files of a builder are read by number."""
+  return found.info.file_format.value == 'array_record'
+
+
+def check_features(found, features, name: str) -> None:
+  """Raises ValueError listing the features there are."""
+  there = {}
+  for path, feature in found.info.features.items():
+    there[path] = dict(feature) if isinstance(feature, dict) else feature
+  for path in features:
+    sequential.feature(there, path, name)
+
+
+class Records:
+  """The examples of one split of an ArrayRecord set, pictures undecoded."""
+
+  def __init__(self, name, data_dir, split, image, caption):
+    self._how = (name, data_dir, split, image, caption)
+    self._rows = None
+    self._lock = threading.Lock()
+
+  def __reduce__(self):
+    return Records, self._how
+
+  def __call__(self, row, text) -> bytes | np.ndarray:
+    """The picture of a row of the index."""
+    del text
+    return self._read(int(row['offset']))[1]
+
+  def scan(self):
+    """`index.Entry` and `index.Reject` of every example."""
+    name, _, split, _, _ = self._how
+    for number in range(len(self._open())):
+      where = f'{split}/{number}'
+      captions, picture = self._read(number)
+      if not captions:
+        yield index.Reject(id=where, reason='no caption')
+        continue
+      try:
+        if isinstance(picture, np.ndarray):
+          size, count = picture.shape[1::-1], picture.nbytes
+        else:
+          size, count = images.header(picture), len(picture)
+      except images.BadPicture as e:
+        yield index.Reject(id=where, reason=str(e))
+        continue
+      yield index.Entry(
+        id=where,
+        captions=captions,
+        width=int(size[0]),
+        height=int(size[1]),
+        size=count,
+        offset=number,
+      )
+
+  def files(self):
+    """[(name, examples)] of the split, as it was when indexed."""
+    return [[self._how[2], len(self._open())]]
+
+  def _read(self, number):
+    name, _, _, image, caption = self._how
+    row = self._open()[number]
+    return sequential.example(row, image, caption, f'tfds:{name}')
+
+  def _open(self):
+    with self._lock:
+      if self._rows is None:
+        name, data_dir, split, image, caption = self._how
+        self._rows = _data_source(builder(name, data_dir), split, image, name)
+    return self._rows
+
+
+def _data_source(found, split, image, name):
+  import tensorflow_datasets as tfds
+
+  decoders = tfds.decode.SkipDecoding()
+  for part in reversed(image.split('/')):
+    decoders = {part: decoders}
+  try:
+    return found.as_data_source(split=split, decoders=decoders)
+  except (ValueError, KeyError) as e:
+    raise ValueError(
+      f'tfds:{name} has no split {split!r}; there are: '
+      f'{", ".join(sorted(found.info.splits))}'
+    ) from e
+
+
+def forward_items(name, data_dir, split, image, caption):
+  """`items` of a `sequential.Forward`, through tf.data."""
+  return functools.partial(_read_forward, name, data_dir, split, image, caption)
+
+
+def _read_forward(name, data_dir, split, image, caption, epoch):
+  import tensorflow_datasets as tfds
+
+  decoders = tfds.decode.SkipDecoding()
+  for part in reversed(image.split('/')):
+    decoders = {part: decoders}
+  found = builder(name, data_dir)
+  options = tfds.ReadConfig(
+    shuffle_seed=epoch, interleave_cycle_length=1, try_autocache=False
+  )
+  if split not in found.info.splits and '[' not in split:
+    raise ValueError(
+      f'tfds:{name} has no split {split!r}; there are: '
+      f'{", ".join(sorted(found.info.splits))}'
+    )
+  data = found.as_dataset(
+    split=split, decoders=decoders, shuffle_files=True, read_config=options
+  )
+  data = data.shuffle(1000, seed=epoch)
+  for row in data.as_numpy_iterator():
+    yield sequential.example(row, image, caption, f'tfds:{name}')
+
+
+def task_items(name, split, image, caption, epoch):
+  """(captions, picture) of a registered seqio Task or Mixture, once."""
+  try:
+    import seqio  # not in the core, and slow to import
+  except ImportError as e:
+    raise ValueError(
+      f"seqio:{name} needs seqio: pip install 'imagen-jax[data]'"
+    ) from e
+  try:
+    task = seqio.get_mixture_or_task(name)
+  except ValueError as e:
+    raise ValueError(
+      f'seqio:{name} is not registered ({str(e).splitlines()[0][:120]}); '
+      'import the module that registers it in the gin file'
+    ) from e
+  data = task.get_dataset(
+    sequence_length=None, split=split, shuffle=True, seed=epoch, num_epochs=1
+  )
+  for row in data.as_numpy_iterator():
+    yield sequential.example(row, image, caption, f'seqio:{name}')
