@@ -355,6 +355,8 @@ def train(config, workdir):
 
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
     run = identity(config, feed)
+    if batches.fingerprint is not None:
+      run['examples'] = batches.fingerprint
     if checkpoints.latest() is None and config.init_from is not None:
       state = start_from(config.init_from, config.stage, state)
     state, start = checkpoints.resume(
