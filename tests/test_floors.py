@@ -44,6 +44,8 @@ FLOORS = {
   'bind': 4,
   'embed': 4,
   'evaluate': 4,
+  'data_report': 4,
+  'build_tfds': 4,
   'cli': 4,
 }
 ENTRY = 4

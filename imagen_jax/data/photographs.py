@@ -44,7 +44,7 @@ class Photographs:
   ):
     """`fetch(row, text)` gives a picture's bytes, or raises BadPicture."""
     self._index = found
-    self._fetch = fetch
+    self.fetch = fetch
     self._reading = reading
     self._split = split
     self.name = f'{found.about["root"]} ({split})'
@@ -58,7 +58,7 @@ class Photographs:
 
   def __reduce__(self):
     """Other processes open the index themselves; little is sent."""
-    return Photographs, (self._index, self._fetch, self._reading, self._split)
+    return Photographs, (self._index, self.fetch, self._reading, self._split)
 
   def __len__(self):
     return len(self._rows)
@@ -85,6 +85,11 @@ class Photographs:
       'caption': self._text(i).captions[0],
       'id': self._text(i).id,
     }
+
+  def entry(self, i: int):
+    """The row of the index, and its text, of example i."""
+    row = self._index.rows[self._rows[i]]
+    return row, self._index.text(row)
 
   def check(self, pictures):
     """Raises ValueError where pictures would be enlarged unasked."""
@@ -133,7 +138,7 @@ class Photographs:
 
   def _decode(self, i, pictures):
     row = self._index.rows[self._rows[i]]
-    data = self._fetch(row, self._index.text(row))
+    data = self.fetch(row, self._index.text(row))
     return images.decode(data, framing.decode_side(pictures))
 
 

@@ -1,0 +1,132 @@
+"""Makes a TensorFlow data set, in ArrayRecord files, of a folder or shards.
+
+  python -m imagen_jax.build_tfds --source=photos --name=photos --out=DIR
+
+One picture after another in this process, or with --beam by Apache Beam, whose
+own flags follow two dashes: --beam -- --runner=DataflowRunner --project=...
+Not in the paper.
+"""
+
+import sys
+
+from imagen_jax import flags
+from imagen_jax.data import index, photographs, sources, tfds_export
+
+
+def parser():
+  """The command line."""
+  p = flags.Parser(
+    prog='python -m imagen_jax.build_tfds',
+    description='Makes a TensorFlow data set, in ArrayRecord files, of a '
+    'folder or of tar shards. Flags that follow -- go to Apache Beam.',
+    allow_abbrev=False,
+  )
+  add = p.add_argument
+  add(
+    '--source',
+    required=True,
+    metavar='SOURCE',
+    help='a folder, a directory or pattern of .tar shards, or shards:PATTERN '
+    '(no default)',
+  )
+  add(
+    '--name',
+    required=True,
+    metavar='NAME',
+    help='of the data set: small letters, digits and _ (no default)',
+  )
+  add(
+    '--out',
+    required=True,
+    metavar='DIR',
+    help="TFDS's data directory, where NAME/1.0.0 is made (no default)",
+  )
+  add(
+    '--caption',
+    metavar='NAME',
+    help='key or column of the captions (default: text, caption or captions)',
+  )
+  add(
+    '--index_dir',
+    metavar='DIR',
+    help='where the index is kept (default: in the set)',
+  )
+  add(
+    '--min_side',
+    type=flags.whole('pixels', 1, 65_535),
+    default=64,
+    metavar='N',
+    help='pixels that the shorter side must have (default: 64)',
+  )
+  add(
+    '--max_aspect',
+    type=float,
+    default=3.0,
+    metavar='X',
+    help='longer over shorter side, at most; 0 = any (default: 3)',
+  )
+  add(
+    '--validation',
+    type=float,
+    default=0.01,
+    metavar='X',
+    help='share of the examples that become the validation split (default: '
+    '0.01)',
+  )
+  add(
+    '--max_bad',
+    type=float,
+    default=0.05,
+    metavar='X',
+    help='share of the files that may be useless before it stops (default: '
+    '0.05)',
+  )
+  add(
+    '--beam',
+    action='store_true',
+    help='run on Apache Beam, by default its DirectRunner (default: no)',
+  )
+  return p
+
+
+def build(args, beam_flags=()):
+  """Makes the data set; returns its builder."""
+  named = {'caption': args.caption, 'index_dir': args.index_dir}
+  named = {name: value for name, value in named.items() if value is not None}
+  reading = photographs.Reading(
+    keep=index.Filter(
+      min_side=args.min_side,
+      max_aspect=args.max_aspect or None,
+      max_rejected=args.max_bad,
+    ),
+    validation=args.validation,
+  )
+  source = sources.parse(args.source, reading=reading, **named)
+  if not isinstance(source, sources.Folder | sources.Shards):
+    raise ValueError(f'{args.source} is no folder and no shards')
+  return tfds_export.prepare(
+    source,
+    args.name,
+    args.out,
+    beam_flags=beam_flags if args.beam else None,
+    max_bad=args.max_bad,
+  )
+
+
+def main(argv=None):
+  """Makes the data set; exits with 2 and one line on bad input."""
+  argv = sys.argv[1:] if argv is None else argv
+  at = argv.index('--') if '--' in argv else len(argv)
+  own, beam_flags = argv[:at], argv[at + 1 :]
+  args = parser().parse_args(own)
+  try:
+    made = build(args, beam_flags)
+  except (ValueError, OSError) as e:
+    print(f'error: {" ".join(str(e).split())}', file=sys.stderr)
+    sys.exit(2)
+  for name, split in made.info.splits.items():
+    print(f'{made.data_path}  {name}  {split.num_examples:,} examples')
+
+
+if __name__ == '__main__':
+  main()

@@ -1,0 +1,193 @@
+"""Tells what is in a set of pictures and captions, before it is trained on.
+
+  python -m imagen_jax.data_report --source=photos --out=report.html
+
+Sizes, aspects, captions and what the tokenizer cuts of them, scripts, equal
+files, bad files, what the filter and the crop keep, how fast a core decodes,
+how large a cache of embeddings gets. Makes the index that training uses. Not
+in the paper.
+"""
+
+import os
+import pathlib
+import sys
+
+from imagen_jax import flags
+from imagen_jax.data import (
+  index,
+  photographs,
+  pipeline,
+  report_page,
+  sources,
+  survey,
+)
+from imagen_jax.text import huggingface_tokenizers, tokenizers
+
+TOKENIZER = (
+  pathlib.Path(__file__).parent
+  / 'pretrained'
+  / 'scenes'
+  / 'text'
+  / 'tokenizer.model'
+)
+
+
+def parser():
+  """The command line."""
+  p = flags.Parser(
+    prog='python -m imagen_jax.data_report',
+    description='Tells what is in a set of pictures and captions, and what '
+    'training would use of it. Makes the index of the set.',
+    allow_abbrev=False,
+  )
+  add = p.add_argument
+  add(
+    '--source',
+    required=True,
+    metavar='SOURCE',
+    help='a folder, a directory or pattern of .tar shards, shards:PATTERN, or '
+    'tfds:NAME (no default)',
+  )
+  add(
+    '--caption',
+    metavar='NAME',
+    help='key, column or feature of the captions (default: text, caption or '
+    'captions)',
+  )
+  add(
+    '--image',
+    metavar='NAME',
+    help='picture feature of a tfds: source (default: image)',
+  )
+  add(
+    '--data_dir',
+    metavar='DIR',
+    help="where a tfds: source lies (default: TFDS's own directory)",
+  )
+  add(
+    '--index_dir',
+    metavar='DIR',
+    help='where the index is kept (default: in the set)',
+  )
+  add(
+    '--resolution',
+    type=flags.whole('pixels', 8, 4096),
+    default=64,
+    metavar='N',
+    help='pixels of the square that training sees (default: 64)',
+  )
+  add(
+    '--min_side',
+    type=flags.whole('pixels', 1, 65_535),
+    metavar='N',
+    help='pixels that the shorter side must have (default: --resolution)',
+  )
+  add(
+    '--max_aspect',
+    type=float,
+    default=3.0,
+    metavar='X',
+    help='longer over shorter side, at most; 0 = any (default: 3)',
+  )
+  add(
+    '--tokenizer',
+    metavar='FILE',
+    default=str(TOKENIZER),
+    help='SentencePiece .model or tokenizer.json that counts tokens (default: '
+    'that of the shipped encoder)',
+  )
+  add(
+    '--max_length',
+    type=flags.whole('tokens', 1, 512),
+    default=128,
+    metavar='N',
+    help='tokens of a caption at most (default: 128)',
+  )
+  add(
+    '--width',
+    type=flags.whole('features', 1, 1 << 16),
+    default=4096,
+    metavar='N',
+    help="the text encoder's features, for the size of a cache (default: "
+    '4096, T5-XXL)',
+  )
+  add(
+    '--sample',
+    type=flags.whole('examples', 1, 10**9),
+    default=2000,
+    metavar='N',
+    help='examples whose captions and files are looked at (default: 2000)',
+  )
+  add(
+    '--out',
+    metavar='FILE',
+    help='write the report as one HTML page as well (default: text alone)',
+  )
+  return p
+
+
+def open_source(args):
+  """The source that the command line names."""
+  reading = photographs.Reading(
+    keep=index.Filter(
+      min_side=args.min_side or args.resolution,
+      max_aspect=args.max_aspect or None,
+      max_rejected=1.0,
+    )
+  )
+  named = {'caption': args.caption, 'index_dir': args.index_dir}
+  if args.source.startswith('tfds:'):
+    named |= {'image': args.image, 'data_dir': args.data_dir}
+  elif args.image or args.data_dir:
+    raise ValueError('--image and --data_dir are for a tfds: source')
+  if args.source.partition(':')[0] == 'scenes':
+    raise ValueError(
+      f'{args.source}: the embedded scenes are drawn, there are no files to '
+      'report on; give a folder, shards or tfds:NAME'
+    )
+  named = {name: value for name, value in named.items() if value is not None}
+  return sources.parse(args.source, reading=reading, **named)
+
+
+def open_tokenizer(path, max_length):
+  """The tokenizer of a file."""
+  if not os.path.isfile(path):
+    raise ValueError(f'--tokenizer={path} does not exist')
+  if path.endswith('.json'):
+    content = pathlib.Path(path).read_bytes()
+    return huggingface_tokenizers.from_json(content, max_length, path)
+  return tokenizers.SentencePieceTokenizer(path, max_length)
+
+
+def report(args):
+  """The `survey.Survey` that the command line asks for."""
+  source = open_source(args)
+  pictures = pipeline.Pictures(resolution=args.resolution)
+  return survey.take(
+    source,
+    source.open_index(),
+    pictures,
+    source.reading,
+    args.sample,
+    open_tokenizer(args.tokenizer, args.max_length),
+  )
+
+
+def main(argv=None):
+  """Prints the report; exits with 2 and one line on bad input."""
+  args = parser().parse_args(argv)
+  try:
+    found = report(args)
+    print(report_page.text(found, args.width))
+    if args.out:
+      pathlib.Path(args.out).write_text(
+        report_page.page(found, args.width), encoding='utf-8'
+      )
+      print(f'\nwritten to {args.out}', file=sys.stderr)
+  except (ValueError, OSError) as e:
+    print(f'error: {" ".join(str(e).split())}', file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == '__main__':
+  main()

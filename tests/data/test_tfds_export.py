@@ -1,0 +1,155 @@
+"""Folders and shards as TFDS data, read back as a source."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from imagen_jax import build_tfds
+from imagen_jax.data import images, photographs, sources, tfds_export
+from tests.data import sets, zoo
+
+COLOURED = ('alpha.png', 'orientation_6.jpg', 'cmyk.jpg', 'animated.gif')
+
+
+@pytest.mark.parametrize('name', zoo.good())
+def test_normal_pictures_look_the_same_and_are_plain(name):
+  data = zoo.good()[name][0]
+  made = tfds_export.normal(data)
+  if name in ('plain.jpg', 'gray.jpg', 'progressive.jpg'):
+    assert made == data  # JPEG is not encoded a second time
+  with tfds_export.PIL.Image.open(tfds_export.io.BytesIO(made)) as found:
+    assert found.format in ('JPEG', 'PNG') and found.mode in ('RGB', 'L')
+    seen = np.asarray(found.convert('RGB'))
+  np.testing.assert_array_equal(seen, np.asarray(images.decode(data)))
+  if name in COLOURED:
+    assert made != data
+
+
+def test_what_cannot_be_built(tmp_path, capsys):
+  for argv, said in [
+    (['--source=nowhere'], 'nowhere does not exist'),
+    (['--source=scenes:lite'], 'is no folder and no shards'),
+  ]:
+    with pytest.raises(SystemExit) as stop:
+      build_tfds.main([*argv, '--name=x', f'--out={tmp_path}'])
+    assert stop.value.code == 2 and said in capsys.readouterr().err
+  with pytest.raises(ValueError, match="'My set' is no name of a data set"):
+    tfds_export.prepare(None, 'My set', str(tmp_path))
+
+
+def test_without_tensorflow(tmp_path, monkeypatch, capsys):
+  monkeypatch.setitem(sys.modules, 'tensorflow', None)
+  root = sets.folder(tmp_path / 'set')
+  with pytest.raises(SystemExit):
+    build_tfds.main([f'--source={root}', '--name=x', f'--out={tmp_path}'])
+  assert "needs tensorflow: pip install 'imagen-jax[data]'" in (
+    capsys.readouterr().err
+  )
+
+
+@pytest.fixture(scope='module')
+def built(tmp_path_factory):
+  """A folder with two bad files, and the data set made of it."""
+  pytest.importorskip('tensorflow')
+  pytest.importorskip('tensorflow_datasets')
+  base = tmp_path_factory.mktemp('tfds')
+  root = sets.folder(base / 'set', 20)
+  for i in (2, 11):
+    (root / f'{i:03d}.jpg').write_bytes(zoo.bad()['cut_late.jpg'][0])
+  build_tfds.main(
+    [
+      f'--source={root}',
+      '--name=few_pictures',
+      f'--out={base}',
+      '--min_side=8',
+      '--validation=0.2',
+      '--max_bad=0.5',
+    ]
+  )
+  return base
+
+
+def _open(base, split='train', **changes):
+  fields = {
+    'name': 'few_pictures',
+    'caption': 'captions',
+    'data_dir': str(base),
+    'reading': sets.LOOSE,
+  }
+  return sources.Tfds(**(fields | changes)).open(split)
+
+
+def test_what_was_built_is_a_source(built):
+  train, held = _open(built), _open(built, 'validation')
+  assert isinstance(train, photographs.Photographs)
+  assert len(train) + len(held) == 18
+  lines = (built / 'few_pictures_quarantine.jsonl').read_text().splitlines()
+  assert {json.loads(x)['id'] for x in lines} == {'002.jpg', '011.jpg'}
+  for i in range(len(train)):
+    example = train.example(i, 8)
+    number = int(example['caption'].split()[1])
+    expected = sets.colour_of(number)
+    assert np.abs(example['image'][4, 4].astype(int) - expected).max() < 6
+  first = sets.batches(_open(built)).batch(6)
+  again = sets.batches(train).batch(6)
+  np.testing.assert_array_equal(first['image'], again['image'])
+
+
+def test_reading_needs_no_tensorflow(built):
+  program = (
+    'import sys\n'
+    'from imagen_jax.data import sources\n'
+    "s = sources.Tfds(name='few_pictures', caption='captions', "
+    f'data_dir={str(built)!r}).open_index()\n'
+    "print(len(s), 'tensorflow' in sys.modules)"
+  )
+  result = subprocess.run(
+    [sys.executable, '-c', program], check=True, capture_output=True, text=True
+  )
+  assert result.stdout.split()[1] == 'False'
+
+
+def test_missing_features_and_splits_are_listed(built):
+  with pytest.raises(ValueError, match="no feature 'caption'; there are: cap"):
+    _open(built, caption='caption')
+  with pytest.raises(ValueError, match="no split 'test'; there are: train, va"):
+    _open(built, train='test')
+  with pytest.raises(ValueError, match='tfds:none: .*prepare it first: tfds b'):
+    _open(built, name='none')
+
+
+def test_tfrecord_is_read_forward_with_a_note(tmp_path, capsys):
+  tfds = pytest.importorskip('tensorflow_datasets')
+  pytest.importorskip('tensorflow')
+  from imagen_jax.data.emoji_scenes import tfds_builder
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(tfds_builder.TRAIN_SIZES, 64, 6)
+    made = tfds_builder.builder('lite_64', data_dir=str(tmp_path))
+    made.download_and_prepare(
+      download_config=tfds.download.DownloadConfig(max_examples_per_split=6)
+    )
+  fields = {'name': 'emoji_scenes/lite_64', 'reading': sets.LOOSE}
+  source = sources.Tfds(data_dir=str(tmp_path), **fields)
+  whole = sets.batches(source.open('train'))
+  assert 'is stored as tfrecord: it is read forward' in capsys.readouterr().err
+  expected = [whole.batch(k) for k in range(4)]
+  resumed = sets.batches(source.open('train')).batch(3)
+  np.testing.assert_array_equal(resumed['image'], expected[3]['image'])
+  words = {w for batch in expected[:3] for w in batch['words'].tolist()}
+  assert len(words) > 4
+
+
+def test_by_beam(tmp_path):
+  pytest.importorskip('apache_beam')
+  pytest.importorskip('tensorflow')
+  root = sets.shards(tmp_path / 'set', 2, 10)
+  reading = photographs.Reading(keep=sets.LOOSE.keep, validation=0.2)
+  source = sources.Shards(files=str(root), reading=reading)
+  made = tfds_export.prepare(source, 'by_beam', str(tmp_path), beam_flags=[])
+  assert made.info.splits['train'].num_examples == 16
+  read = _open(tmp_path, name='by_beam')
+  assert {c.split()[0] for c in read.captions()} == {'number'}
