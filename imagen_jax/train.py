@@ -27,7 +27,7 @@ from imagen_jax.text import cache_reader, encoders, feeds
 from imagen_jax.text import checkpoints as text_checkpoints
 from imagen_jax.training import checkpoints as checkpoints_lib
 from imagen_jax.training import metrics as metrics_lib
-from imagen_jax.training import optimizers, validation
+from imagen_jax.training import identity, optimizers, validation
 from imagen_jax.training import state as state_lib
 from imagen_jax.training import step as step_lib
 
@@ -254,23 +254,6 @@ def frozen_encoder(feed, mesh):
   return feed.encoder.config, jax.device_put(params, shardings)
 
 
-def identity(config, feed):
-  """What must not change between a checkpoint and the run resuming from it.
-
-  Rates, dropout, averaging and the way of sampling may: a person who lowers
-  the rate half-way means it.
-  """
-  return {
-    'stage': _trained_part(stages.to_json(config.stage)),
-    'text': feed.fingerprint(),
-    'data': _with_kind(config.data, dataclasses.asdict(config.data)),
-    'pictures': dataclasses.asdict(config.pictures),
-    'optimizer': type(config.optimizer).__name__,
-    'batch_size': config.batch_size,
-    'seed': config.seed,
-  }
-
-
 def write_stage(workdir, stage, step, ema):
   """Writes the averaged weights as the stage directory of the run."""
   directory = workdir / 'stage'
@@ -284,41 +267,6 @@ def write_stage(workdir, stage, step, ema):
       'space there and run the same command again: it goes on from the '
       'checkpoint before'
     ) from e
-
-
-def _trained_part(fields):
-  """A stage's JSON without its name and its way of sampling."""
-  return {k: v for k, v in fields.items() if k not in ('name', 'sampling')}
-
-
-def read_identity(saved, config):
-  """The `identity` in a checkpoint, with the defaults of newer fields.
-
-  A checkpoint from before a setting existed was trained with its default; one
-  from before the encoder's fingerprint was kept says nothing about that.
-  """
-  stage = stages.from_json({'name': '', **saved['stage']}, 'checkpoint')
-  return {
-    **saved,
-    'stage': _trained_part(stages.to_json(stage)),
-    'data': _with_kind(
-      config.data, {**_defaults(config.data), **saved['data']}
-    ),
-    'pictures': {**_defaults(config.pictures), **saved['pictures']},
-  }
-
-
-def _with_kind(source, fields):
-  return {'kind': type(source).__name__, **fields}
-
-
-def _defaults(config):
-  """Fields of a dataclass that have a default, with it."""
-  return {
-    f.name: f.default
-    for f in dataclasses.fields(config)
-    if f.default is not dataclasses.MISSING
-  }
 
 
 def train(config, workdir):
@@ -354,13 +302,11 @@ def train(config, workdir):
   held_out = open_batches(config, feed, 'validation', mesh, bad)
 
   with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
-    run = identity(config, feed)
-    if batches.fingerprint is not None:
-      run['examples'] = batches.fingerprint
+    run = identity.of(config, feed, batches)
     if checkpoints.latest() is None and config.init_from is not None:
       state = start_from(config.init_from, config.stage, state)
     state, start = checkpoints.resume(
-      state, run, lambda saved: read_identity(saved, config)
+      state, run, lambda saved: identity.read(saved, config)
     )
     metrics_log = metrics_lib.Metrics(workdir, start)
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)

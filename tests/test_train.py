@@ -306,21 +306,6 @@ def test_resuming_with_another_encoder(text, finished, tmp_path):
     train.train(tiny_job.config(tmp_path), finished[0])
 
 
-def test_checkpoints_of_older_releases_have_the_defaults(text, finished):
-  job = tiny_job.config(text)
-  feed = train.open_feed(job)
-  now = json.loads(json.dumps(train.identity(job, feed)))
-  old = {k: v for k, v in now.items() if k != 'text'}
-  old['stage'] = {
-    **stages.to_json(job.stage),
-    'model': {k: v for k, v in now['stage']['model'].items() if k != 'fold'},
-  }
-  old['pictures'] = {'resolution': 8}
-  old['data'] = {'name': 'two colours'}
-  read = json.loads(json.dumps(train.read_identity(old, job)))
-  assert read == {k: v for k, v in now.items() if k != 'text'}
-
-
 def test_loss_weight_makes_x0_errors_v_errors_up_to_a_bound():
   logsnr = jnp.array([-20.0, 0.0, 2.0, 20.0])
   weight = step_lib.loss_weight('x0', logsnr)

@@ -89,6 +89,7 @@ class Muon:
   momentum: float = 0.95
   ns_steps: int = 5  # Newton-Schulz iterations; 3 halve the optimizer's time
   adam_factor: float = 0.075  # Adam's peak rate over Muon's
+  weight_decay: float = 0.0  # of Muon's kernels: this x the rate per step
   # Paths whose leaves Adam takes: ends of the network and embeddings.
   adam_paths: tuple[str, ...] = ('input_conv', 'output_', 'embed', 'pool')
 
@@ -112,6 +113,7 @@ class Muon:
       ns_steps=self.ns_steps,
       beta=self.momentum,
       adam_learning_rate=learning_rate.scaled(self.adam_factor).schedule(),
+      weight_decay=self.weight_decay,
       muon_weight_dimension_numbers=self._dimensions,
     )
 

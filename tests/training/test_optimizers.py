@@ -73,3 +73,17 @@ def test_muon_makes_kernels_orthogonal_and_leaves_the_ends_to_adam():
     steps = np.asarray(updates[name][leaf])
     np.testing.assert_array_equal(np.sign(steps), -np.sign(grads[name][leaf]))
     np.testing.assert_allclose(np.abs(steps), 0.087, rtol=0.01)
+
+
+def test_muon_decays_kernels_by_the_rate():
+  params = {
+    'block': {'kernel': jnp.full([8, 8], 3.0), 'bias': jnp.full([8], 3.0)}
+  }
+  grads = optax.tree.zeros_like(params)
+  plain = _step(optimizers.Muon(), params, grads)
+  decayed = _step(optimizers.Muon(weight_decay=0.05), params, grads)
+  difference = optax.tree.sub(decayed, plain)
+  np.testing.assert_allclose(
+    difference['block']['kernel'], -0.05 * 3, rtol=1e-5
+  )
+  np.testing.assert_array_equal(difference['block']['bias'], 0.0)
