@@ -26,8 +26,8 @@ from imagen_jax.data import pipeline, quarantine, sources
 from imagen_jax.text import cache_reader, encoders, feeds
 from imagen_jax.text import checkpoints as text_checkpoints
 from imagen_jax.training import checkpoints as checkpoints_lib
-from imagen_jax.training import metrics as metrics_lib
 from imagen_jax.training import identity, optimizers, validation
+from imagen_jax.training import metrics as metrics_lib
 from imagen_jax.training import state as state_lib
 from imagen_jax.training import step as step_lib
 
