@@ -45,6 +45,14 @@ def test_contrast_of_matching_and_of_equal_vectors():
   assert accuracy == 0
   np.testing.assert_allclose(loss, 5 + np.log(1 + 3 * np.exp(-5)), rtol=1e-5)
 
+  # One caption twice: each picture leaves the choice of two, and each caption
+  # chooses the first picture.
+  loss, accuracy = pairs.contrast(jnp.eye(2)[jnp.zeros(2, int)], jnp.eye(2), 5)
+  of_captions, near = np.log(2), np.log(1 + np.exp(-5))
+  of_pictures = (near + near + 5) / 2
+  np.testing.assert_allclose(loss, (of_captions + of_pictures) / 2, rtol=1e-5)
+  assert accuracy == 0.5
+
 
 def test_an_example_is_a_scene_and_its_caption():
   corpus = sentences.Sentences()

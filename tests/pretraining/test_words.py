@@ -19,3 +19,6 @@ def test_loss_and_accuracy_count_what_they_say():
   sure = 50.0 * jax.nn.one_hot(guess, vocab)
   _, accuracy = words.loss_and_accuracy(sure, targets)
   np.testing.assert_allclose(accuracy, 2 / 3, rtol=1e-6)
+  # Wrong by 50 at four of six tokens; at padding nothing is asked.
+  loss, _ = words.loss_and_accuracy(sure, targets)
+  np.testing.assert_allclose(loss, 50 * 4 / 6, rtol=1e-5)
