@@ -71,12 +71,12 @@ class BadPicture(ValueError):
 
 def header(data: bytes) -> tuple[int, int]:
   """(width, height) of the upright picture; its pixels are not decoded."""
-  image = _open(data)
+  image = opened(data)
   size = image.size
   # Pillow would decode a PNG to look for EXIF data behind its pixels.
   if image.format == 'PNG' and 'exif' not in image.info:
     return size
-  return size[::-1] if _orientation(image) in _SIDEWAYS else size
+  return size[::-1] if orientation(image) in _SIDEWAYS else size
 
 
 def decode(
@@ -92,23 +92,24 @@ def decode(
   """
   if isinstance(data, np.ndarray):
     return _flat(_from_array(data))
-  image = _open(data)
+  image = opened(data)
   try:
     if side is not None and image.format in ('JPEG', 'MPO'):
       _draft(image, side)
     image.load()
-    orientation = _orientation(image)
+    turned = orientation(image)
     image = _flat(image)
   except BadPicture:
     raise
   except _ERRORS as e:
     raise BadPicture(_reason(e)) from e
-  if orientation in _UPRIGHT:
-    image = image.transpose(_UPRIGHT[orientation])
+  if turned in _UPRIGHT:
+    image = image.transpose(_UPRIGHT[turned])
   return image
 
 
-def _open(data):
+def opened(data: bytes) -> PIL.Image.Image:
+  """The file with its header read and no pixel; raises BadPicture."""
   if not data:
     raise BadPicture('empty file')
   try:
@@ -140,7 +141,7 @@ def _draft(image, side):
     image.draft(None, tuple(math.ceil(x * scale) for x in image.size))
 
 
-def _orientation(image):
+def orientation(image):
   """EXIF orientation 1 to 8; damaged EXIF data counts as upright."""
   try:
     return image.getexif().get(_ORIENTATION, 1)

@@ -92,10 +92,10 @@ def facts(s, width: int) -> list[tuple[str, list[tuple[str, str]]]]:
     cut = int((s.tokens > s.max_tokens).sum())
     mean = np.minimum(s.tokens, s.max_tokens).mean()
     cache = mean * np.mean(per) * s.kept * width * 2
+    sections[-1][1].insert(2, ('tokens', _spread(s.tokens, 'tokens')))
     sections[-1][1].insert(
-      2, ('tokens', _spread(s.tokens, f'tokens, limit {s.max_tokens}'))
+      3, (f'cut at {s.max_tokens}', _share(cut, len(s.tokens)))
     )
-    sections[-1][1].insert(3, ('cut at the limit', _share(cut, len(s.tokens))))
     sections[-1][1].append(
       (
         'embeddings on disk',
@@ -228,8 +228,8 @@ def _spread(values, unit, form='.0f'):
     return 'none'
   low, middle, high = np.percentile(values, [5, 50, 95])
   return (
-    f'{middle:{form}} {unit} in the middle, 5% below {low:{form}}, 5% above '
-    f'{high:{form}}, from {min(values):{form}} to {max(values):{form}}'
+    f'median {middle:{form}} {unit}, nine in ten from {low:{form}} to '
+    f'{high:{form}}, all from {min(values):{form}} to {max(values):{form}}'
   )
 
 

@@ -17,11 +17,8 @@ import json
 import pathlib
 import re
 
-import PIL.Image
-
 from imagen_jax.data import images, index
 
-_KEPT = {'JPEG': ('RGB', 'L'), 'PNG': ('RGB', 'L')}
 _BATCH = 256  # examples of one element of the Beam pipeline
 
 
@@ -74,13 +71,14 @@ def normal(data) -> bytes:
   """
   image = images.decode(data)
   if isinstance(data, bytes):
-    with PIL.Image.open(io.BytesIO(data)) as found:
-      plain = (
-        found.mode in _KEPT.get(found.format, ())
-        and 'transparency' not in found.info
-        and found.getexif().get(0x0112, 1) == 1
-        and getattr(found, 'n_frames', 1) == 1
-      )
+    found = images.opened(data)
+    plain = (
+      found.format in ('JPEG', 'PNG')
+      and found.mode in ('RGB', 'L')
+      and 'transparency' not in found.info
+      and images.orientation(found) == 1
+      and getattr(found, 'n_frames', 1) == 1
+    )
     if plain:
       return data
   out = io.BytesIO()

@@ -152,7 +152,11 @@ def _read_forward(name, data_dir, split, image, caption, epoch):
       f'{", ".join(sorted(found.info.splits))}'
     )
   data = found.as_dataset(
-    split=split, decoders=decoders, shuffle_files=True, read_config=options
+    split=split,
+    decoders=decoders,
+    # A set whose order means something refuses to be read in another.
+    shuffle_files=not found.info.disable_shuffling,
+    read_config=options,
   )
   data = data.shuffle(1000, seed=epoch)
   for row in data.as_numpy_iterator():

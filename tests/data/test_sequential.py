@@ -34,8 +34,8 @@ class _Task:
     return _Data(rows)
 
 
-@pytest.fixture
-def _seqio(monkeypatch):
+def stand_in():
+  """A module that stands for seqio, with one task."""
   module = types.ModuleType('seqio')
 
   def find(name):
@@ -44,7 +44,12 @@ def _seqio(monkeypatch):
     return _Task()
 
   module.get_mixture_or_task = find
-  monkeypatch.setitem(sys.modules, 'seqio', module)
+  return module
+
+
+@pytest.fixture
+def _seqio(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'seqio', stand_in())
 
 
 def _open(split='train', **changes):

@@ -1,10 +1,12 @@
 """Folders and shards as TFDS data, read back as a source."""
 
+import io
 import json
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from imagen_jax import build_tfds
@@ -20,7 +22,7 @@ def test_normal_pictures_look_the_same_and_are_plain(name):
   made = tfds_export.normal(data)
   if name in ('plain.jpg', 'gray.jpg', 'progressive.jpg'):
     assert made == data  # JPEG is not encoded a second time
-  with tfds_export.PIL.Image.open(tfds_export.io.BytesIO(made)) as found:
+  with PIL.Image.open(io.BytesIO(made)) as found:
     assert found.format in ('JPEG', 'PNG') and found.mode in ('RGB', 'L')
     seen = np.asarray(found.convert('RGB'))
   np.testing.assert_array_equal(seen, np.asarray(images.decode(data)))

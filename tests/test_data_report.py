@@ -1,0 +1,102 @@
+"""The report: its numbers are the set's, its page needs nothing else."""
+
+import re
+
+import numpy as np
+import pytest
+
+from imagen_jax import data_report
+from imagen_jax.data import survey
+from tests.data import sets, zoo
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+  """20 pictures; 2 of them equal, 1 small, 1 wide, 2 bad; 2 captions long."""
+  root = sets.folder(tmp_path_factory.mktemp('data') / 'set', 14)
+  texts = ['a fox', 'лиса', '<b>bold</b> & more', 'word ' * 300] * 2
+  for i, said in enumerate(texts[:6], start=14):
+    (root / f'{i:03d}.jpg').write_bytes(sets.jpeg(i, size=(64, 64)))
+    (root / f'{i:03d}.txt').write_text(said)
+  (root / '001.jpg').write_bytes(sets.jpeg(0))
+  (root / '002.jpg').write_bytes(sets.jpeg(2, size=(9, 9)))
+  (root / '003.jpg').write_bytes(sets.jpeg(3, size=(400, 30)))
+  (root / '004.jpg').write_bytes(zoo.bad()['cut_late.jpg'][0])
+  (root / '005.jpg').write_bytes(b'')
+  return root
+
+
+def _report(root, *flags):
+  argv = [f'--source={root}', '--resolution=16', *flags]
+  return data_report.report(data_report.parser().parse_args(argv))
+
+
+def test_the_numbers_are_the_sets(root):
+  found = _report(root)
+  assert found.examples == 19 and found.rejected == {'empty file': 1}
+  assert (found.kept, found.too_small, found.too_narrow) == (17, 1, 1)
+  assert found.bad == {'004.jpg': 'truncated'}
+  assert found.same_files == [['000.jpg', '001.jpg']]
+  assert found.characters.max() == len('word ' * 300) - 1
+  assert (found.tokens > found.max_tokens).sum() == 1
+  assert found.scripts['cyrillic'] == 8 / sum(
+    sum(map(str.isalpha, c)) for several in found.captions for c in several
+  )
+  assert found.same_captions == [('a fox', 2), ('лиса', 2)]
+  areas = 12 * [30 / 40] + 5 * [1.0] + [zoo.H / zoo.W]
+  assert abs(found.cropped - np.mean(areas)) < 0.05
+  assert found.seconds > 0 and len(found.thumbnails) == 16
+
+
+def test_text_and_page(root, tmp_path, capsys):
+  out = tmp_path / 'report.html'
+  data_report.main(
+    [f'--source={root}', '--resolution=16', f'--out={out}', '--width=256']
+  )
+  said = capsys.readouterr().out
+  for line in (
+    'examples            19 of 20 found',
+    'kept by the filter  17 (89.5%)',
+    'bad when decoded    1 (5.9%): 1 truncated',
+    '000.jpg = 001.jpg',
+    'cut at 128          1 (5.3%)',
+  ):
+    assert line in said, said
+  page = out.read_text(encoding='utf-8')
+  assert page.count('data:image/jpeg;base64,') == 16
+  assert page.count('<svg') == 5
+  assert '&lt;b&gt;bold&lt;/b&gt; &amp; more' in page and '<b>' not in page
+  assert not re.search(r'(src|href)="(?!data:)', page), 'it needs other files'
+
+
+def test_shards_and_their_captions(tmp_path):
+  found = _report(sets.shards(tmp_path / 'set'))
+  assert found.examples == 12
+  assert found.captions[3] == ('number 3',)
+
+
+def test_scripts():
+  shares = survey.scripts(['ab', '猫', 'ねこ', '12 !?'])
+  assert shares == {'latin': 0.4, 'hiragana': 0.4, 'cjk': 0.2}
+  assert survey.scripts(['12']) == {}
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    (['--source=nowhere'], 'nowhere does not exist; give a folder'),
+    (['--source=scenes:lite'], 'the embedded scenes are drawn'),
+    (['--source=.', '--image=x'], 'are for a tfds: source'),
+    (['--source=.', '--tokenizer=none.model'], 'none.model does not exist'),
+    ([], '--source'),
+  ],
+)
+def test_bad_input_is_one_line(flags, said, capsys, tmp_path):
+  flags = [f.replace('--source=.', f'--source={tmp_path}') for f in flags]
+  if any('tokenizer' in f for f in flags):
+    sets.folder(tmp_path, 2)
+  with pytest.raises(SystemExit) as stop:
+    data_report.main(flags)
+  assert stop.value.code == 2
+  error = capsys.readouterr().err.splitlines()[-1]
+  assert error.startswith('error: ') and said in error
