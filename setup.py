@@ -45,6 +45,10 @@ EXTRAS = {
     'seqio>=0.0.19',
     'clu>=0.0.12',
     'importlib_resources>=6.0',  # missing from tfds' own requirements
+    'grain>=0.2.12',  # worker processes that decode
+    'pyarrow>=17.0',  # metadata.parquet of a folder
+    'fsspec>=2024.6',  # shards in buckets,
+    'gcsfs>=2024.6',  # gs:// among them
   ],
   'dev': [
     'pytest>=8.0',
