@@ -17,7 +17,7 @@ import json
 import pathlib
 import re
 
-from imagen_jax.data import images, index
+from imagen_jax.data import images, index, storage
 
 _BATCH = 256  # examples of one element of the Beam pipeline
 
@@ -86,12 +86,16 @@ def normal(data) -> bytes:
   return out.getvalue()
 
 
-def examples(photographs, numbers):
-  """(key, features) or `index.Reject` of examples by number."""
-  for i in numbers:
-    row, text = photographs.entry(i)
+def entries(photographs, numbers):
+  """(number, row, text) of the index: all that finding a picture takes."""
+  return [(i, *photographs.entry(i)) for i in numbers]
+
+
+def examples(found, fetch):
+  """(key, features), or an `index.Reject`, of each of `entries`."""
+  for i, row, text in found:
     try:
-      picture = normal(photographs.fetch(row, text))
+      picture = normal(fetch(row, text))
     except images.BadPicture as e:
       yield index.Reject(id=text.id, reason=str(e))
       continue
@@ -99,9 +103,9 @@ def examples(photographs, numbers):
     yield i, {'image': picture, 'captions': captions, 'id': text.id}
 
 
-def quarantine_path(data_dir, name) -> pathlib.Path:
-  """Where bad examples are listed."""
-  return pathlib.Path(data_dir) / f'{name}_quarantine.jsonl'
+def quarantine_path(data_dir, name) -> str:
+  """Where bad examples are listed; with Beam '.train' and such follow."""
+  return storage.join(str(data_dir), f'{name}_quarantine.jsonl')
 
 
 @functools.cache
@@ -130,7 +134,8 @@ def _builder_class(name, by_beam):
 
     def _split_generators(self, dl_manager):
       del dl_manager  # all is here
-      quarantine_path(self._data_dir_root, self.name).unlink(missing_ok=True)
+      path = pathlib.Path(quarantine_path(self._data_dir_root, self.name))
+      path.unlink(missing_ok=True)  # of an earlier try
       return {
         split: self._one_by_one(self.source.open(split), split)
         for split in ('train', 'validation')
@@ -138,8 +143,8 @@ def _builder_class(name, by_beam):
 
     def _one_by_one(self, opened, split):
       path = quarantine_path(self._data_dir_root, self.name)
-      bad = 0
-      for found in examples(opened, range(len(opened))):
+      bad, everything = 0, ((i, *opened.entry(i)) for i in range(len(opened)))
+      for found in examples(everything, opened.fetch):
         if not isinstance(found, index.Reject):
           yield found
           continue
@@ -171,11 +176,17 @@ def _pipeline(opened, split, pipeline, path):
   """The good examples of a split; the bad ones are listed beside `path`."""
   import apache_beam as beam
 
+  # The index is here and not where workers are: its entries travel.
+  starts = range(0, len(opened), _BATCH)
+  batches = [
+    entries(opened, range(start, min(start + _BATCH, len(opened))))
+    for start in starts
+  ]
   found = (
     pipeline
-    | f'{split}_numbers' >> beam.Create(list(range(0, len(opened), _BATCH)))
+    | f'{split}_entries' >> beam.Create(batches)
     | f'{split}_spread' >> beam.Reshuffle()
-    | f'{split}_read' >> beam.FlatMap(_read_batch, opened)
+    | f'{split}_read' >> beam.FlatMap(examples, opened.fetch)
   )
   _ = (
     found
@@ -185,10 +196,6 @@ def _pipeline(opened, split, pipeline, path):
     >> beam.io.WriteToText(f'{path}.{split}', shard_name_template='')
   )
   return found | f'{split}_good' >> beam.Filter(lambda one: not _is_bad(one))
-
-
-def _read_batch(start, opened):
-  yield from examples(opened, range(start, min(start + _BATCH, len(opened))))
 
 
 def _is_bad(found):

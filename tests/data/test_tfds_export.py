@@ -1,7 +1,9 @@
 """Folders and shards as TFDS data, read back as a source."""
 
+import copy
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -143,6 +145,21 @@ def test_tfrecord_is_read_forward_with_a_note(tmp_path, capsys):
   np.testing.assert_array_equal(resumed['image'], expected[3]['image'])
   words = {w for batch in expected[:3] for w in batch['words'].tolist()}
   assert len(words) > 4
+
+
+def test_entries_travel_without_the_index(tmp_path):
+  """What a worker of Beam gets: the index need not be where it is."""
+  root = sets.shards(tmp_path / 'set', 2, 10)
+  reading = photographs.Reading(keep=sets.LOOSE.keep, validation=0.2)
+  opened = sources.Shards(files=str(root), reading=reading).open('train')
+  sent = copy.deepcopy((tfds_export.entries(opened, range(3, 6)), opened.fetch))
+  shutil.rmtree(root / '.imagen_jax_index')
+  made = list(tfds_export.examples(*sent))
+  assert [key for key, _ in made] == [3, 4, 5]
+  for key, features in made:
+    assert features['captions'] == list(opened.entry(key)[1].captions)
+    number = int(features['captions'][0].split()[1])
+    assert features['image'] == sets.jpeg(number)
 
 
 def test_by_beam(tmp_path):
