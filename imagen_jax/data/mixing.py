@@ -31,6 +31,11 @@ class Mixed:
     """Those of the parts."""
     return [getattr(part, 'fingerprint', None) for part in self._named]
 
+  def rejected(self):
+    """Those of the parts, one after another."""
+    for part in self._named:
+      yield from getattr(part, 'rejected', list)()
+
   def check(self, pictures):
     for part in self._parts:
       part.check(pictures)

@@ -68,6 +68,10 @@ class Photographs:
     """Names the examples and their order."""
     return self._index.about['digest']
 
+  def rejected(self) -> list[dict]:
+    """What the index left out: {'id', 'reason'} of each."""
+    return self._index.rejected()
+
   def caption(self, i: int) -> str:
     """The first caption of the example that `example(i)` shows."""
     return self._text(self._usable(i, 8)[0]).captions[0]

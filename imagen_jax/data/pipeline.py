@@ -74,6 +74,8 @@ class Batches:
     self._feed = feed
     self._pictures = pictures
     self._quarantine = quarantine
+    if quarantine is not None:
+      quarantine.adopt(getattr(source, 'rejected', list)())
     # Names the examples and their order; None where the config says it all.
     self.fingerprint = getattr(source, 'fingerprint', None)
     # Of what `loading` may do: a stream goes forward only, and drawing holds

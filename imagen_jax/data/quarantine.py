@@ -1,9 +1,10 @@
 """Examples that proved bad while training: counted, listed, never fatal alone.
 
-  <workdir>/quarantine.jsonl   {"id", "reason"}, each example once
+  <workdir>/quarantine.jsonl   {"id", "reason"}, each file once
 
-A file that cannot be decoded is replaced by another example (`photographs`);
-here it is written down, and the run stops where too many are bad.
+What the index rejected is listed at the start. A file that cannot be decoded
+is replaced by another example (`photographs`); here it is written down, and
+the run stops where too many are bad.
 """
 
 import collections
@@ -56,6 +57,20 @@ class Quarantine:
         f'{self.path}; mend the data, or raise max_bad, and run the same '
         'command again'
       )
+
+  def adopt(self, rejected):
+    """Lists what the index of a source left out: {'id', 'reason'} of each.
+
+    It is no example, so that it does not count here; `index.Filter` bounds it.
+    """
+    fresh = []
+    for one in rejected:
+      if one['id'] not in self._known:
+        self._known.add(one['id'])
+        line = {'id': one['id'], 'reason': one['reason']}
+        fresh.append(json.dumps(line) + '\n')
+    if fresh:
+      self._append(fresh)
 
   def _append(self, lines):
     if len(self._known) == len(lines):

@@ -92,6 +92,10 @@ def test_bad_ones_are_replaced_alike_and_listed_once(root, tmp_path):
   assert names and {row['id'] for row in listed} == names
   assert len(listed) == len(names)
   assert {row['reason'] for row in listed} == {'truncated'}
+  kept.adopt([{'id': 'notes.jpg', 'reason': 'not a picture'}])
+  kept.adopt([{'id': 'notes.jpg', 'reason': 'not a picture'}])
+  assert kept.path.read_text().count('notes.jpg') == 1
+  names.add('notes.jpg')
   again = quarantine.Quarantine(tmp_path, 0.5)  # after a restart
   again.count(4, [(listed[0]['id'], 'truncated')])
   assert len(kept.path.read_text().splitlines()) == len(names)

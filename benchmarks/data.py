@@ -1,0 +1,254 @@
+"""Pictures a second of one core, beside torch with webdataset and tf.data.
+
+  python benchmarks/data.py --pictures=DIR \
+      [--torch_python=PYTHON] [--tf_python=PYTHON] [--seconds=10]
+
+DIR holds photographs. Crops of 512 x 512 are cut from them and encoded as JPEG
+(quality 90), the same bytes for every reader: 100 tar shards for ours and
+webdataset, files for tf.data. Each reader makes batches of 64 squares of uint8,
+shuffled, at 64 and at 256 pixels, with one thread; what counts is processor
+time of the whole process, which other work on the machine changes less than the
+clock's. `reduced` lets the JPEG decoder leave out frequencies (draft in Pillow,
+ratio in TensorFlow), as ours does where resizing would remove them anyway.
+Readers take turns.
+
+Ours is also timed to its first batch, at batch 0 and at batch 1,000,000 (a
+resumed run), and its memory is compared over many examples.
+"""
+
+import argparse
+import io
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SIDE, SHARDS, EACH, BATCH = 512, 100, 10, 64
+ROUNDS = 3
+
+
+def write(pictures, directory):
+  """The shards and files."""
+  import numpy as np
+  import PIL.Image
+
+  rng = np.random.default_rng(0)
+  photographs = []
+  for path in sorted(pathlib.Path(pictures).iterdir()):
+    image = PIL.Image.open(path).convert('RGB')
+    scale = 640 / min(image.size)
+    size = tuple(round(v * scale) for v in image.size)
+    photographs.append(image.resize(size, PIL.Image.Resampling.LANCZOS))
+  (directory / 'files').mkdir(parents=True)
+  (directory / 'shards').mkdir()
+  for shard in range(SHARDS):
+    with tarfile.open(directory / 'shards' / f'{shard:05d}.tar', 'w') as tar:
+      for i in range(EACH):
+        image = photographs[rng.integers(len(photographs))]
+        x, y = (int(rng.integers(v - SIDE + 1)) for v in image.size)
+        out = io.BytesIO()
+        image.crop((x, y, x + SIDE, y + SIDE)).save(out, 'JPEG', quality=90)
+        key = f'{shard:05d}{i:04d}'
+        (directory / 'files' / f'{key}.jpg').write_bytes(out.getvalue())
+        for name, data in [
+          (f'{key}.jpg', out.getvalue()),
+          (f'{key}.txt', f'photograph {key}'.encode()),
+        ]:
+          info = tarfile.TarInfo(name)
+          info.size = len(data)
+          tar.addfile(info, io.BytesIO(data))
+
+
+def rate(next_batch, seconds):
+  """Pictures per second of processor time."""
+  next_batch()
+  start, count = time.process_time(), 0
+  while time.process_time() - start < seconds:
+    count += len(next_batch())
+  return count / (time.process_time() - start)
+
+
+class Words:
+  """Captions as they are."""
+
+  def columns(self, captions):
+    return {'captions': list(captions)}
+
+
+def our_batches(directory, side):
+  """The real pipeline: index, permutation, captions and all."""
+  sys.path.insert(0, str(ROOT))
+  from imagen_jax.data import index, photographs, pipeline, sources
+
+  reading = photographs.Reading(keep=index.Filter(min_side=side))
+  source = sources.Shards(files=str(directory / 'shards'), reading=reading)
+  pictures = pipeline.Pictures(resolution=side)
+  return pipeline.Batches(source.open('train'), Words(), pictures, BATCH)
+
+
+def ours(directory, side, reduced):
+  del reduced
+  batches, k = our_batches(directory, side), iter(range(10**9))
+  return lambda: batches.batch(next(k))['image']
+
+
+def torch(directory, side, reduced):
+  """DataLoader in its own process, webdataset, Pillow for the pixels."""
+  import numpy as np
+  import PIL.Image
+  import torch
+  import webdataset
+
+  torch.set_num_threads(1)
+
+  def picture(sample):
+    image = PIL.Image.open(io.BytesIO(sample['jpg']))
+    if reduced:
+      image.draft('RGB', (2 * side, 2 * side))
+    image = image.convert('RGB').resize((side, side), PIL.Image.BICUBIC)
+    return torch.from_numpy(np.array(image)), sample['txt'].decode()
+
+  last = f'{SHARDS - 1:05d}'
+  urls = f'{directory}/shards/{{00000..{last}}}.tar'
+  data = webdataset.WebDataset(urls, shardshuffle=SHARDS).shuffle(200)
+  loader = torch.utils.data.DataLoader(
+    data.map(picture).repeat(), batch_size=BATCH
+  )
+  stream = iter(loader)
+  return lambda: next(stream)[0]
+
+
+def tf(directory, side, reduced):
+  """tf.data with one thread."""
+  import tensorflow as tf
+
+  tf.config.threading.set_intra_op_parallelism_threads(1)
+  tf.config.threading.set_inter_op_parallelism_threads(1)
+  ratio = max(r for r in (1, 2, 4, 8) if SIDE // r >= 2 * side or r == 1)
+
+  def picture(path):
+    image = tf.io.decode_jpeg(
+      tf.io.read_file(path), 3, ratio=ratio if reduced else 1
+    )
+    image = tf.image.resize(image, (side, side), 'bicubic', antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+
+  paths = sorted(str(p) for p in (directory / 'files').iterdir())
+  data = tf.data.Dataset.from_tensor_slices(paths).shuffle(1000).repeat()
+  options = tf.data.Options()
+  options.threading.private_threadpool_size = 1
+  data = data.map(picture).batch(BATCH).with_options(options)
+  stream = data.as_numpy_iterator()
+  return lambda: next(stream)
+
+
+READERS = {'ours': ours, 'torch': torch, 'tf': tf}
+
+
+def first_batches(directory):
+  """Seconds to a first batch at the start and far into a run."""
+  for name, k in (('start', 0), ('resumed', 1_000_000)):
+    start = time.perf_counter(), time.process_time()
+    our_batches(directory, 64).batch(k)
+    yield name, time.perf_counter() - start[0], time.process_time() - start[1]
+
+
+def memory(directory, examples):
+  """Resident bytes after a tenth of the examples, and after all of them."""
+  batches, seen = our_batches(directory, 64), []
+  for k in range(examples // BATCH):
+    batches.batch(k)
+    if k + 1 in (examples // BATCH // 10, examples // BATCH):
+      with open('/proc/self/statm') as file:
+        seen.append(int(file.read().split()[1]) * resource.getpagesize())
+  return seen
+
+
+def measure(args):
+  """One reader, in a process of its own."""
+  os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+  directory = pathlib.Path(args.directory)
+  if args.measure == 'first':
+    print(json.dumps(list(first_batches(directory))))
+  elif args.measure == 'memory':
+    print(json.dumps(memory(directory, args.examples)))
+  else:
+    reader = READERS[args.measure](directory, args.side, args.reduced)
+    print(json.dumps(rate(reader, args.seconds)))
+
+
+def run(python, directory, *flags):
+  command = [python, __file__, f'--directory={directory}', *flags]
+  result = subprocess.run(command, capture_output=True, text=True)
+  if result.returncode:
+    raise SystemExit(f'{" ".join(command)}\n{result.stderr[-2000:]}')
+  return json.loads(result.stdout.splitlines()[-1])
+
+
+def parse():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--pictures', help='directory of photographs')
+  parser.add_argument('--directory', help='kept here (temporary)')
+  parser.add_argument('--torch_python', help='with torch and webdataset')
+  parser.add_argument('--tf_python', help='with TensorFlow')
+  parser.add_argument('--seconds', type=float, default=10.0)
+  parser.add_argument('--examples', type=int, default=100_000)
+  parser.add_argument('--measure', help='one reader, no more')
+  parser.add_argument('--side', type=int)
+  parser.add_argument('--reduced', action='store_true')
+  return parser.parse_args()
+
+
+def main():
+  args = parse()
+  if args.measure:
+    return measure(args)
+  with tempfile.TemporaryDirectory() as temporary:
+    directory = pathlib.Path(args.directory or temporary)
+    if not (directory / 'shards').exists():
+      write(args.pictures, directory)
+    pythons = {
+      'ours': sys.executable,
+      'torch': args.torch_python,
+      'tf': args.tf_python,
+    }
+    seconds = f'--seconds={args.seconds}'
+    for side in (64, 256):
+      rates = {}
+      for _ in range(ROUNDS):
+        for name, python in pythons.items():
+          for reduced in ((), ('--reduced',))[: 1 if name == 'ours' else 2]:
+            if python:
+              flags = [f'--measure={name}', f'--side={side}', seconds]
+              found = run(python, directory, *flags, *reduced)
+              label = f'{name} reduced' if reduced else name
+              rates.setdefault(label, []).append(found)
+      for label, found in rates.items():
+        print(
+          f'{side:4d} px  {label:14s} {statistics.median(found):7.0f} '
+          f'pictures/s of a core  ({min(found):.0f} to {max(found):.0f})',
+          flush=True,
+        )
+    for name, wall, cpu in run(sys.executable, directory, '--measure=first'):
+      print(f'first batch, {name}: {wall:.2f} s, of them {cpu:.2f} computing')
+    early, late = run(
+      sys.executable,
+      directory,
+      '--measure=memory',
+      f'--examples={args.examples}',
+    )
+    print(
+      f'memory after {args.examples // 10:,} examples {early / 1e6:.1f} MB, '
+      f'after {args.examples:,} {late / 1e6:.1f} MB ({late / early - 1:+.1%})'
+    )
+
+
+if __name__ == '__main__':
+  main()
