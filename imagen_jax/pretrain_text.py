@@ -185,6 +185,7 @@ def identity(config):
   return {
     'objective': repr(config.objective),
     'corpus': repr(config.corpus),
+    'tokenizer': config.tokenizer,
     'optimizer': type(config.optimizer).__name__,
     'batch_size': config.batch_size,
     'seed': config.seed,

@@ -14,7 +14,7 @@ from imagen_jax import cli, pretrain_text, weights
 from imagen_jax.data import sentences
 from imagen_jax.models import bert, clip_text, contrastive, t5
 from imagen_jax.pretraining import masked, pairs, spans
-from imagen_jax.text import corruption, encoders, masking
+from imagen_jax.text import checkpoints, corruption, encoders, masking
 from imagen_jax.training import optimizers
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -117,6 +117,8 @@ def test_it_learns_and_writes_the_encoder(
   assert 'validation_accuracy' in rows[-1]
   encoder = encoders.load(tmp_path / 'run' / 'text')
   assert encoder.config == objective.encoder
+  taken = checkpoints.load_encoder(tmp_path / 'run' / 'text')  # as `train` does
+  assert taken.fingerprint() == encoder.fingerprint()
   assert encoder.tokenizer.max_length == 16
   here = weights.flatten(encoder.params)
   assert set(here) == set(encoders.param_shapes(objective.encoder))
