@@ -110,7 +110,7 @@ def ours(directory):
 
   encoder = buckets.BucketEncoder(
     encoders.TextEncoder(config=config, params=params, tokenizer=Rows()),
-    batch_tokens=BATCH * LONGEST // 2,
+    batch_tokens=BATCH * 24,  # 32 rows of 24 tokens, as many as torch has
   )
 
   def encode(tokens, mask):
