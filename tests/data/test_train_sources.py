@@ -12,6 +12,8 @@ from imagen_jax.text import encoders
 from tests import tiny_cascade, tiny_job
 from tests.data import sets, test_sequential, zoo
 
+pytestmark = pytest.mark.slow  # three runs of the trainer for each source
+
 READING = dataclasses.replace(
   sets.LOOSE, keep=index.Filter(min_side=8, max_rejected=0.3)
 )
@@ -54,12 +56,7 @@ def _losses(workdir):
 
 @pytest.mark.parametrize(
   'make',
-  [
-    _folder,
-    pytest.param(_shards, marks=pytest.mark.slow),
-    _mixture,
-    pytest.param(_seqio, marks=pytest.mark.slow),
-  ],
+  [_folder, _shards, _mixture, _seqio],
 )
 def test_resumed_losses_are_those_of_one_run(text, make, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'seqio', test_sequential.stand_in())
