@@ -156,6 +156,7 @@ def bind(stages, text, out, *, words, settings, dtype=None, replace=False):
     names = [f'stage_{config.resolution}' for config in configs]
     for name, config, directory in zip(names, configs, directories):
       _copy_stage(directory, config, fresh / name, dtype)
+      _note_other_text(directory, text, encoder)
     _copy_text(text, encoder, fresh / TEXT, dtype)
     manifest = manifests.make(fresh, stages=names, text=TEXT, words=words)
     weights.save_json(fresh / manifests.FILE, manifests.to_json(manifest))
@@ -236,6 +237,23 @@ def check_shapes(config, params, path):
         f'{stages_lib.CONFIG_FILE} has {shapes.get(name, "no such weight")}; '
         'take both files from one run'
       )
+
+
+def _note_other_text(directory, text, encoder):
+  """Tells where a stage was trained with other weights of the encoder.
+
+  No error: the same weights in 16 bits have another checksum.
+  """
+  path = directory / stages_lib.WEIGHTS_FILE
+  trained = weights.metadata(path).get(stages_lib.TEXT_WEIGHTS)
+  given = encoders.weights_sha256(encoder.params)
+  if trained not in (None, given):
+    print(
+      f'note: {directory} was trained with other text weights '
+      f'({trained[:12]}) than those of {text} ({given[:12]}); unless these are '
+      'the same in another precision, it will draw something else',
+      file=sys.stderr,
+    )
 
 
 def _copy_stage(directory, config, destination, dtype):

@@ -26,6 +26,7 @@ from imagen_jax.models import efficient_unet, unet
 FORMAT_VERSION = 1
 CONFIG_FILE = 'stage.json'
 WEIGHTS_FILE = 'model.safetensors'
+TEXT_WEIGHTS = 'text_weights'  # metadata: checksum of the encoder's weights
 MAX_STEPS = 4096  # of a sampler; more is surely a slip
 
 SAMPLERS = ('ddpm', 'ddim', 'dpmpp_2m')

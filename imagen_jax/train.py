@@ -254,13 +254,15 @@ def frozen_encoder(feed, mesh):
   return feed.encoder.config, jax.device_put(params, shardings)
 
 
-def write_stage(workdir, stage, step, ema):
-  """Writes the averaged weights as the stage directory of the run."""
+def write_stage(workdir, stage, step, ema, text):
+  """Writes the averaged weights as the stage directory of the run.
+
+  `text` is the fingerprint of its encoder; `bind` notes when given another.
+  """
   directory = workdir / 'stage'
+  metadata = {'step': str(step), stages.TEXT_WEIGHTS: text['weights']}
   try:
-    stages.write(
-      directory, stage, jax.device_get(ema), metadata={'step': str(step)}
-    )
+    stages.write(directory, stage, jax.device_get(ema), metadata=metadata)
   except OSError as e:
     raise ValueError(
       f'weights of step {step} could not be written to {directory}: {e}; free '
@@ -346,7 +348,7 @@ def train(config, workdir):
         metrics_lib.require_finite(metrics, step)
         # The stage first: killed between the two, the run comes back to the
         # checkpoint before and writes the stage again, even at its last step.
-        write_stage(workdir, config.stage, step, state.ema)
+        write_stage(workdir, config.stage, step, state.ema, run['text'])
         checkpoints.save(step, state, run)
         progress.restart_clock(step)
       if progress.is_due(step, config.sample_every):

@@ -112,6 +112,12 @@ def _sync_and_rename(fresh, path):
   os.replace(fresh, path)
 
 
+def metadata(path):
+  """The text that `save` was given besides the weights, {} where none was."""
+  with safetensors.safe_open(str(path), 'numpy') as file:
+    return file.metadata() or {}
+
+
 def load(path):
   """Reads safetensors into a tree of float32 arrays.
 

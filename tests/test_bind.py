@@ -97,6 +97,19 @@ def test_weights_in_16_bits(capsys, name, dtype):
     )
 
 
+def test_another_encoder_than_in_training_is_noted(capsys):
+  stage, params = stages.read('s8')
+  own = encoders.weights_sha256(encoders.load('text').params)
+  for trained, notes in ((own, 0), ('0123456789abcdef', 1)):
+    metadata = {stages.TEXT_WEIGHTS: trained}
+    stages.write('s8', stage, params, metadata=metadata)
+    flags = '--stages=s8', '--text=text', '--out=new', '--replace'
+    code, _, err = run(capsys, *flags)
+    assert (code, len(err)) == (0, notes)
+  assert err[0].startswith('note: s8 was trained with other text weights')
+  assert '0123456789ab' in err[0] and own[:12] in err[0]
+
+
 def test_settings_given_anew(capsys):
   code, _, _ = run(
     capsys,
