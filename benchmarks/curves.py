@@ -17,6 +17,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
 
+COLUMNS = 3  # of panels
 SMOOTH = 0.6  # of the running mean over reports
 
 
@@ -71,10 +72,18 @@ def main():
   parser.add_argument('workdirs', nargs='+', type=pathlib.Path)
   parser.add_argument('--out', required=True, help='PNG to write')
   args = parser.parse_args()
-  n = len(args.workdirs)
-  figure, axes = plt.subplots(1, n, figsize=(4.6 * n, 3.6), squeeze=False)
-  for axis, workdir in zip(axes[0], args.workdirs):
+  columns = min(COLUMNS, len(args.workdirs))
+  rows_of_panels = -(-len(args.workdirs) // columns)
+  figure, axes = plt.subplots(
+    rows_of_panels,
+    columns,
+    figsize=(4.6 * columns, 3.6 * rows_of_panels),
+    squeeze=False,
+  )
+  for axis, workdir in zip(axes.flat, args.workdirs):
     panel(axis, workdir)
+  for axis in axes.flat[len(args.workdirs) :]:
+    axis.remove()
   figure.tight_layout()
   figure.savefig(args.out, dpi=90)
 
