@@ -10,7 +10,7 @@ Not in the paper.
 import sys
 
 from imagen_jax import flags
-from imagen_jax.data import index, photographs, sources, tfds_export
+from imagen_jax.data import source_flags, sources, tfds_export
 
 
 def parser():
@@ -22,13 +22,7 @@ def parser():
     allow_abbrev=False,
   )
   add = p.add_argument
-  add(
-    '--source',
-    required=True,
-    metavar='SOURCE',
-    help='a folder, a directory or pattern of .tar shards, or shards:PATTERN '
-    '(no default)',
-  )
+  source_flags.add(p, min_side=64)
   add(
     '--name',
     required=True,
@@ -40,30 +34,6 @@ def parser():
     required=True,
     metavar='DIR',
     help="TFDS's data directory, where NAME/1.0.0 is made (no default)",
-  )
-  add(
-    '--caption',
-    metavar='NAME',
-    help='key or column of the captions (default: text, caption or captions)',
-  )
-  add(
-    '--index_dir',
-    metavar='DIR',
-    help='where the index is kept (default: in the set)',
-  )
-  add(
-    '--min_side',
-    type=flags.whole('pixels', 1, 65_535),
-    default=64,
-    metavar='N',
-    help='pixels that the shorter side must have (default: 64)',
-  )
-  add(
-    '--max_aspect',
-    type=float,
-    default=3.0,
-    metavar='X',
-    help='longer over shorter side, at most; 0 = any (default: 3)',
   )
   add(
     '--validation',
@@ -91,17 +61,12 @@ def parser():
 
 def build(args, beam_flags=()):
   """Makes the data set; returns its builder."""
-  named = {'caption': args.caption, 'index_dir': args.index_dir}
-  named = {name: value for name, value in named.items() if value is not None}
-  reading = photographs.Reading(
-    keep=index.Filter(
-      min_side=args.min_side,
-      max_aspect=args.max_aspect or None,
-      max_rejected=args.max_bad,
-    ),
+  source = source_flags.source(
+    args,
+    min_side=args.min_side,
+    max_rejected=args.max_bad,
     validation=args.validation,
   )
-  source = sources.parse(args.source, reading=reading, **named)
   if not isinstance(source, sources.Folder | sources.Shards):
     raise ValueError(f'{args.source} is no folder and no shards')
   return tfds_export.prepare(
@@ -114,7 +79,7 @@ def build(args, beam_flags=()):
 
 
 def main(argv=None):
-  """Makes the data set; exits with 2 and one line on bad input."""
+  """Makes the data set; returns the exit code, 2 for bad input."""
   argv = sys.argv[1:] if argv is None else argv
   at = argv.index('--') if '--' in argv else len(argv)
   own, beam_flags = argv[:at], argv[at + 1 :]
@@ -122,11 +87,11 @@ def main(argv=None):
   try:
     made = build(args, beam_flags)
   except (ValueError, OSError) as e:
-    print(f'error: {" ".join(str(e).split())}', file=sys.stderr)
-    sys.exit(2)
+    return flags.failed(e, args.out)
   for name, split in made.info.splits.items():
     print(f'{made.data_path}  {name}  {split.num_examples:,} examples')
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

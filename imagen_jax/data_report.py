@@ -14,11 +14,9 @@ import sys
 
 from imagen_jax import flags
 from imagen_jax.data import (
-  index,
-  photographs,
   pipeline,
   report_page,
-  sources,
+  source_flags,
   survey,
 )
 from imagen_jax.text import huggingface_tokenizers, tokenizers
@@ -41,19 +39,7 @@ def parser():
     allow_abbrev=False,
   )
   add = p.add_argument
-  add(
-    '--source',
-    required=True,
-    metavar='SOURCE',
-    help='a folder, a directory or pattern of .tar shards, shards:PATTERN, or '
-    'tfds:NAME (no default)',
-  )
-  add(
-    '--caption',
-    metavar='NAME',
-    help='key, column or feature of the captions (default: text, caption or '
-    'captions)',
-  )
+  source_flags.add(p, min_side=None)
   add(
     '--image',
     metavar='NAME',
@@ -65,29 +51,11 @@ def parser():
     help="where a tfds: source lies (default: TFDS's own directory)",
   )
   add(
-    '--index_dir',
-    metavar='DIR',
-    help='where the index is kept (default: in the set)',
-  )
-  add(
     '--resolution',
     type=flags.whole('pixels', 8, 4096),
     default=64,
     metavar='N',
     help='pixels of the square that training sees (default: 64)',
-  )
-  add(
-    '--min_side',
-    type=flags.whole('pixels', 1, 65_535),
-    metavar='N',
-    help='pixels that the shorter side must have (default: --resolution)',
-  )
-  add(
-    '--max_aspect',
-    type=float,
-    default=3.0,
-    metavar='X',
-    help='longer over shorter side, at most; 0 = any (default: 3)',
   )
   add(
     '--tokenizer',
@@ -128,16 +96,9 @@ def parser():
 
 def open_source(args):
   """The source that the command line names."""
-  reading = photographs.Reading(
-    keep=index.Filter(
-      min_side=args.min_side or args.resolution,
-      max_aspect=args.max_aspect or None,
-      max_rejected=1.0,
-    )
-  )
-  named = {'caption': args.caption, 'index_dir': args.index_dir}
+  named = {}
   if args.source.startswith('tfds:'):
-    named |= {'image': args.image, 'data_dir': args.data_dir}
+    named = {'image': args.image, 'data_dir': args.data_dir}
   elif args.image or args.data_dir:
     raise ValueError('--image and --data_dir are for a tfds: source')
   if args.source.partition(':')[0] == 'scenes':
@@ -145,8 +106,9 @@ def open_source(args):
       f'{args.source}: the embedded scenes are drawn, there are no files to '
       'report on; give a folder, shards or tfds:NAME'
     )
-  named = {name: value for name, value in named.items() if value is not None}
-  return sources.parse(args.source, reading=reading, **named)
+  return source_flags.source(
+    args, min_side=args.min_side or args.resolution, max_rejected=1.0, **named
+  )
 
 
 def open_tokenizer(path, max_length):
@@ -174,20 +136,23 @@ def report(args):
 
 
 def main(argv=None):
-  """Prints the report; exits with 2 and one line on bad input."""
+  """Prints the report; returns the exit code, 2 for bad input."""
   args = parser().parse_args(argv)
   try:
     found = report(args)
-    print(report_page.text(found, args.width))
-    if args.out:
+  except (ValueError, OSError) as e:
+    return flags.failed(e)
+  print(report_page.text(found, args.width))
+  if args.out:
+    try:
       pathlib.Path(args.out).write_text(
         report_page.page(found, args.width), encoding='utf-8'
       )
-      print(f'\nwritten to {args.out}', file=sys.stderr)
-  except (ValueError, OSError) as e:
-    print(f'error: {" ".join(str(e).split())}', file=sys.stderr)
-    sys.exit(2)
+    except OSError as e:
+      return flags.failed(e, args.out)
+    print(f'\nwritten to {args.out}', file=sys.stderr)
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

@@ -11,11 +11,14 @@ class Parser(argparse.ArgumentParser):
     self.exit(2, f'error: {message}; see --help\n')
 
 
-def failed(error, out):
-  """Says on one line what stopped a command; returns its exit code, 2."""
-  if isinstance(error, OSError):
+def failed(error, out=None):
+  """Says on one line what stopped a command; returns its exit code, 2.
+
+  An OSError is one of writing `out`; None = nothing was being written.
+  """
+  if isinstance(error, OSError) and out is not None:
     error = f'--out={out} cannot be written: {error}'
-  print(f'error: {error}', file=sys.stderr)
+  print('error:', ' '.join(str(error).splitlines()), file=sys.stderr)
   return 2
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from imagen_jax.data import sequential
 from imagen_jax.data.emoji_scenes import source, tfds_builder
 
 
@@ -67,10 +68,8 @@ class Tfds:
   def _open(self):
     import tensorflow_datasets as tfds
 
-    path = self.feature.split('/')
-    wanted = True  # read this feature alone: pictures stay undecoded
-    for part in reversed(path):
-      wanted = {part: wanted}
+    # Read this feature alone: pictures stay undecoded.
+    wanted = sequential.nested(self.feature, True)
     try:
       if self.name.startswith('emoji_scenes/'):
         config = self.name.removeprefix('emoji_scenes/')

@@ -115,13 +115,8 @@ class Photographs:
         bad.append((self._text(i).id, str(e)))
         continue
       u = uniforms(seed, position, 5, shuffling.FRAME, attempt)
-      if self._reading.place == 'centre':
-        u[:2] = 0.5
       captions = self._text(i).captions
-      return {
-        'image': framing.frame(image, pictures, u[:4]),
-        'caption': captions[int(u[4] * len(captions))],
-      }, bad
+      return example(image, captions, pictures, self._reading, u), bad
     raise ValueError(
       f'{self.name}: {_ATTEMPTS} examples in a row are bad, the last is '
       f'{bad[-1][0]} ({bad[-1][1]}); mend the data'
@@ -153,6 +148,20 @@ class Whole:
   resolution: int
   crop: None = None
   low_res_factor: None = None
+
+
+def example(image, captions, pictures, reading, u):
+  """The training example of a picture with its captions.
+
+  Five numbers in [0, 1) decide: two where the square lies, two where the crop,
+  one which caption.
+  """
+  if reading.place == 'centre':
+    u = (0.5, 0.5, *u[2:])
+  return {
+    'image': framing.frame(image, pictures, u[:4]),
+    'caption': captions[int(u[4] * len(captions))],
+  }
 
 
 def check_size(name, reading, pictures):

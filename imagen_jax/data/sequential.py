@@ -62,12 +62,8 @@ class Forward:
         self._bad.append((name, str(e)))
         continue
       bad, self._bad = self._bad, []
-      if self._reading.place == 'centre':
-        u[:2] = 0.5
-      return {
-        'image': framing.frame(image, pictures, u[:4]),
-        'caption': captions[int(u[4] * len(captions))],
-      }, bad
+      found = photographs.example(image, captions, pictures, self._reading, u)
+      return found, bad
     raise ValueError(
       f'{self.name}: {_TRIES} examples in a row are bad, the last is '
       f'{name} ({self._bad[-1][1]}); mend the data'
@@ -178,6 +174,13 @@ def feature(row, path, name):
         f'{", ".join(sorted(paths(row)))}'
       )
     value = value[part]
+  return value
+
+
+def nested(path, value):
+  """{'a': {'b': value}} of 'a/b': what `feature` finds."""
+  for part in reversed(path.split('/')):
+    value = {part: value}
   return value
 
 

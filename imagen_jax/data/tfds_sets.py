@@ -117,18 +117,24 @@ class Records:
 
 
 def _data_source(found, split, image, name):
+  try:
+    return found.as_data_source(split=split, decoders=_undecoded(image))
+  except (ValueError, KeyError) as e:
+    raise _no_split(found, split, name) from e
+
+
+def _undecoded(image):
+  """The `decoders` that leave a picture as the bytes of its file."""
   import tensorflow_datasets as tfds
 
-  decoders = tfds.decode.SkipDecoding()
-  for part in reversed(image.split('/')):
-    decoders = {part: decoders}
-  try:
-    return found.as_data_source(split=split, decoders=decoders)
-  except (ValueError, KeyError) as e:
-    raise ValueError(
-      f'tfds:{name} has no split {split!r}; there are: '
-      f'{", ".join(sorted(found.info.splits))}'
-    ) from e
+  return sequential.nested(image, tfds.decode.SkipDecoding())
+
+
+def _no_split(found, split, name):
+  return ValueError(
+    f'tfds:{name} has no split {split!r}; there are: '
+    f'{", ".join(sorted(found.info.splits))}'
+  )
 
 
 def forward_items(name, data_dir, split, image, caption):
@@ -139,21 +145,15 @@ def forward_items(name, data_dir, split, image, caption):
 def _read_forward(name, data_dir, split, image, caption, epoch):
   import tensorflow_datasets as tfds
 
-  decoders = tfds.decode.SkipDecoding()
-  for part in reversed(image.split('/')):
-    decoders = {part: decoders}
   found = builder(name, data_dir)
   options = tfds.ReadConfig(
     shuffle_seed=epoch, interleave_cycle_length=1, try_autocache=False
   )
   if split not in found.info.splits and '[' not in split:
-    raise ValueError(
-      f'tfds:{name} has no split {split!r}; there are: '
-      f'{", ".join(sorted(found.info.splits))}'
-    )
+    raise _no_split(found, split, name)
   data = found.as_dataset(
     split=split,
-    decoders=decoders,
+    decoders=_undecoded(image),
     # A set whose order means something refuses to be read in another.
     shuffle_files=not found.info.disable_shuffling,
     read_config=options,
