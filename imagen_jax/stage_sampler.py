@@ -9,6 +9,7 @@ bits between batch sizes.
   text [n, l, d], mask [n, l], low_res uint8 [n, q, q, 3] -> uint8 [n, r, r, 3]
 """
 
+import dataclasses
 import functools
 import time
 
@@ -19,6 +20,7 @@ import numpy as np
 from imagen_jax import stages
 from imagen_jax.diffusion import (
   conditioning,
+  grids,
   guidance,
   images,
   process,
@@ -29,7 +31,7 @@ from imagen_jax.diffusion import (
 # Purposes of a picture's keys; the values are part of what a seed means.
 _START, _AUGMENT, _STEPS = 0, 1, 2
 # Grids are padded to a multiple of this many steps: one program for all.
-_GRID = 256
+_CAPACITY = 256
 # Seconds between two reports of progress, about; segments grow towards it.
 _REPORT_SECONDS = 0.5
 
@@ -56,7 +58,8 @@ def draw(
     seed: int in [0, 2^32).
     index: [n] ints, each picture's number within its prompt. Seed, index,
       resolution and purpose alone make the keys.
-    sampling: a `stages.Sampling` whose steps, guidance and aug_level are used.
+    sampling: the `stages.Sampling` to use, but for its batch: that of the
+      stage is part of what a seed means.
     low_res: uint8 [n, q, q, 3], for a super-resolution stage.
     progress: None, or called as progress(done, total) in network steps of all
       batches, at the start and at the borders of the segments.
@@ -91,19 +94,24 @@ def _draw_batch(stage, params, text, noise, low_res, sampling, report):
   """One compiled batch: uint8 [b, r, r, 3]."""
   if report:
     report(0)
-  guided = sampling.guidance != 1.0
-  begin, run, finish = _programs(stage, guided)
-  times, steps = _times(sampling.steps), np.int32(sampling.steps)
-  carry, keys, grid, condition = begin(
-    *noise, times, steps, low_res, np.float32(sampling.aug_level)
+  begin, run, finish = _programs(stage, _compiled_part(stage, sampling))
+  steps = sampling.steps
+  u = grids.fractions(steps, -(-steps // _CAPACITY) * _CAPACITY)
+  carry, keys, levels, weights, condition = begin(
+    *noise,
+    u,
+    np.int32(steps),
+    np.float32(sampling.guidance),
+    low_res,
+    np.float32(sampling.aug_level),
   )
   condition |= {'text': text[0], 'mask': text[1]}
-  inputs = (params, condition, np.float32(sampling.guidance))
-  step, length = 0, 1 if report else sampling.steps
-  while step < sampling.steps:
-    length = min(length, sampling.steps - step)
+  inputs = (params, condition, levels, weights)
+  step, length = 0, 1 if report else steps
+  while step < steps:
+    length = min(length, steps - step)
     before = time.monotonic()
-    carry = run(carry, np.int32(step), np.int32(length), grid, keys, inputs)
+    carry = run(carry, np.int32(step), np.int32(length), levels, keys, inputs)
     step += length
     if report:
       carry.z.block_until_ready()
@@ -119,19 +127,30 @@ def _draw_batch(stage, params, text, noise, low_res, sampling, report):
   return np.asarray(pictures)
 
 
-@functools.lru_cache(maxsize=64)
-def _programs(stage, guided):
-  """The compiled begin, segment and finish; one set per stage and process."""
-  run = samplers.compiled_segment(
-    functools.partial(_make_denoise, stage, guided), step_function(stage)
+def _compiled_part(stage, sampling):
+  """`sampling` as far as the programs depend on it; the rest is traced."""
+  guided = sampling.guidance != 1.0
+  return dataclasses.replace(
+    sampling,
+    steps=1,
+    guidance=2.0 if guided else 1.0,
+    aug_level=0.0,
+    batch=stage.sampling.batch,
   )
 
-  def begin(seed, index, times, steps, low_res, aug_level):
-    grid = jnp.where(
-      jnp.arange(times.shape[0]) <= steps, stage.schedule(times), jnp.inf
-    )
+
+@functools.lru_cache(maxsize=64)
+def _programs(stage, sampling):
+  """The compiled begin, segment and finish; one set per stage and process."""
+  run = samplers.compiled_segment(
+    functools.partial(make_denoise, stage, sampling), step_function(sampling)
+  )
+
+  def begin(seed, index, u, steps, weight, low_res, aug_level):
+    levels = grids.levels(spacing(sampling), stage.schedule, u, steps)
+    weights = guidance_weights(sampling, levels, weight)
     z, keys, condition = _begin(stage, seed, index, low_res, aug_level)
-    return samplers.start(z), keys, grid, condition
+    return samplers.start(z), keys, levels, weights, condition
 
   def finish(z):
     return images.to_uint8(z), jnp.all(jnp.isfinite(z))
@@ -166,9 +185,9 @@ def _begin(stage, seed, index, low_res, aug_level):
   return z, keys_for(keys, _STEPS), condition
 
 
-def _make_denoise(stage, guided, inputs):
+def make_denoise(stage, sampling, inputs):
   """Network -> x0 -> guidance -> thresholding, composed."""
-  params, condition, weight = inputs
+  params, condition, levels, weights = inputs
   network = stages.network(stage)
 
   def predict(z, logsnr, condition):
@@ -180,33 +199,65 @@ def _make_denoise(stage, guided, inputs):
     predict,
     condition,
     {**condition, 'text': text, 'mask': mask},
-    weight if guided else 1.0,
+    _weight(sampling, levels, weights),
+    finish_guidance(sampling),
   )
-  threshold = threshold_function(stage)
+  threshold = threshold_function(sampling)
   return lambda z, logsnr: threshold(denoise(z, logsnr))
 
 
-def step_function(stage):
-  """The sampler's step that `stage.sampling` names."""
+def step_function(sampling):
+  """The sampler's step that a `stages.Sampling` names."""
   return {
-    'ddpm': functools.partial(samplers.ddpm_step, gamma=stage.sampling.gamma),
-    'ddim': samplers.ddim_step,
+    'ddpm': functools.partial(samplers.ddpm_step, gamma=sampling.gamma),
+    'ddim': functools.partial(samplers.ddim_step, eta=sampling.eta),
     'dpmpp_2m': samplers.dpmpp_2m_step,
-  }[stage.sampling.sampler]
+    'dpmpp_2m_sde': samplers.dpmpp_2m_sde_step,
+    'heun': samplers.heun_step,
+  }[sampling.sampler]
 
 
-def threshold_function(stage):
-  """The thresholding that `stage.sampling` names: x0 -> x0."""
-  percentile = stage.sampling.percentile
+def spacing(sampling):
+  """The spacing of the grid that it names: (schedule, u) -> logsnr."""
   return {
-    'dynamic': lambda x0: thresholding.dynamic(x0, percentile),
+    'time': grids.uniform_time,
+    'logsnr': grids.uniform_logsnr,
+    'karras': grids.karras,
+  }[sampling.grid]
+
+
+def threshold_function(sampling):
+  """The thresholding that it names: x0 -> x0."""
+  return {
+    'dynamic': functools.partial(
+      thresholding.dynamic, percentile=sampling.percentile, cap=sampling.cap
+    ),
     'static': thresholding.static,
     'none': lambda x0: x0,
-  }[stage.sampling.threshold]
+  }[sampling.threshold]
 
 
-def _times(steps):
-  """Times of the steps' borders, padded with 0 to few lengths: [m]."""
-  padded = np.zeros(-(-steps // _GRID) * _GRID + 1, np.float32)
-  padded[: steps + 1] = np.linspace(1.0, 0.0, steps + 1)
-  return padded
+def guidance_weights(sampling, levels, weight):
+  """The weight at every level, where it says to guide at some only: [n]."""
+  weights = guidance.constant(levels, weight)
+  if sampling.oscillate_from is not None:
+    weights = guidance.oscillating(levels, weights, sampling.oscillate_from)
+  if sampling.guidance_range is not None:
+    weights = guidance.interval(levels, weights, *sampling.guidance_range)
+  return weights
+
+
+def finish_guidance(sampling):
+  """What it does after guidance and before thresholding; None = nothing."""
+  if not sampling.rescale:
+    return None
+  return functools.partial(guidance.rescaled, mix=sampling.rescale)
+
+
+def _weight(sampling, levels, weights):
+  """A number where it is the same at all levels: half the program then."""
+  if sampling.guidance == 1.0:
+    return 1.0
+  if sampling.oscillate_from is None and sampling.guidance_range is None:
+    return weights[0]
+  return guidance.at_levels(levels, weights)

@@ -29,7 +29,8 @@ WEIGHTS_FILE = 'model.safetensors'
 TEXT_WEIGHTS = 'text_weights'  # metadata: checksum of the encoder's weights
 MAX_STEPS = 4096  # of a sampler; more is surely a slip
 
-SAMPLERS = ('ddpm', 'ddim', 'dpmpp_2m')
+SAMPLERS = ('ddpm', 'ddim', 'dpmpp_2m', 'dpmpp_2m_sde', 'heun')
+GRIDS = ('time', 'logsnr', 'karras')
 THRESHOLDS = ('dynamic', 'static', 'none')
 # The kinds a stage.json may name, spelt out so that grep finds every use.
 _MODELS = {
@@ -46,13 +47,19 @@ _SCHEDULES = {
 class Sampling:
   """How a stage is sampled unless the user says otherwise."""
 
-  sampler: str = 'dpmpp_2m'  # 'ddpm', 'ddim' or 'dpmpp_2m'
-  steps: int = 32  # network evaluations
+  sampler: str = 'dpmpp_2m'  # one of SAMPLERS
+  steps: int = 32  # of the sampler, a network call each ('heun': two)
+  grid: str = 'time'  # what the steps divide evenly, one of GRIDS
   guidance: float = 5.0  # weight w of section 2.2; 1 = off
-  threshold: str = 'dynamic'  # 'dynamic', 'static' or 'none'
+  guidance_range: tuple[float, float] | None = None  # logsnr; None = all
+  oscillate_from: int | None = None  # step; then every other w is 1; None = off
+  rescale: float = 0.0  # share of guidance's contrast taken back, in [0, 1]
+  threshold: str = 'dynamic'  # one of THRESHOLDS
   percentile: float = 99.5  # of |x0|, in percent, for dynamic thresholding
+  cap: float | None = None  # of dynamic thresholding's scale; None = no bound
   aug_level: float = 0.1  # noise on the low-res picture; unused by the base
   gamma: float = 0.3  # log-variance interpolation of 'ddpm', in [0, 1]
+  eta: float = 0.0  # noise of 'ddim', 0 = deterministic to 1 = as 'ddpm'
   batch: int = 4  # pictures in one compiled call, padded
 
   def __post_init__(self):
@@ -64,7 +71,11 @@ class Sampling:
       )
     if not field_types.fits(self.batch, int) or self.batch < 1:
       raise ValueError(f'batch is {self.batch}; it must be at least 1')
-    for name, known in (('sampler', SAMPLERS), ('threshold', THRESHOLDS)):
+    for name, known in (
+      ('sampler', SAMPLERS),
+      ('grid', GRIDS),
+      ('threshold', THRESHOLDS),
+    ):
       if getattr(self, name) not in known:
         raise ValueError(
           f'{name} {getattr(self, name)!r} is not one of {known}'
@@ -73,6 +84,20 @@ class Sampling:
       ('guidance', 0 <= self.guidance < math.inf, 'be 0 or more (1 = off)'),
       ('aug_level', 0 <= self.aug_level <= 1, 'lie in [0, 1]'),
       ('gamma', 0 <= self.gamma <= 1, 'lie in [0, 1]'),
+      ('eta', 0 <= self.eta <= 1, 'lie in [0, 1]'),
+      ('rescale', 0 <= self.rescale <= 1, 'lie in [0, 1]'),
+      ('cap', self.cap is None or self.cap >= 1, 'be at least 1, or None'),
+      (
+        'oscillate_from',
+        self.oscillate_from is None or self.oscillate_from >= 0,
+        'be a step, 0 or more, or None',
+      ),
+      (
+        'guidance_range',
+        self.guidance_range is None
+        or self.guidance_range[0] <= self.guidance_range[1],
+        'rise, from the noisier logsnr to the cleaner',
+      ),
       ('percentile', 1 < self.percentile <= 100, 'lie in (1, 100]'),
     ):
       if not fits:

@@ -3,6 +3,9 @@
 eps~ = w eps(z, c) + (1 - w) eps(z): w = 1 is no guidance. At a given z, x0, eps
 and v are affine in each other and the weights sum to 1, so the same sum of
 x-predictions is the same guidance. Thresholding comes after it.
+
+The weight may change on the way: `constant`, `interval` and `oscillating` give
+one for each level of a grid, `at_levels` finds it again by the level.
 """
 
 import numbers
@@ -14,6 +17,51 @@ import jax.numpy as jnp
 def combine(conditional, unconditional, weight) -> jax.Array:
   """w conditional + (1 - w) unconditional: [b, h, w, c] (Imagen eq. 5)."""
   return weight * conditional + (1 - weight) * unconditional
+
+
+def constant(grid, weight) -> jax.Array:
+  """The same w at every level of `grid` [n]: [n] (the paper)."""
+  return jnp.full(jnp.shape(grid), weight, jnp.float32)
+
+
+def interval(grid, weight, low: float, high: float) -> jax.Array:
+  """w where low <= logsnr <= high, 1 elsewhere: [n].
+
+  Kynkaanniemi et al. 2024: at high noise guidance narrows the variety, at low
+  noise it does nothing but cost.
+  """
+  inside = (grid >= low) & (grid <= high)
+  return jnp.where(inside, weight, jnp.float32(1.0))
+
+
+def oscillating(grid, weight, start: int) -> jax.Array:
+  """w for `start` steps, then 1 and w in turn: [n] (Imagen Video, sec. 2.6)."""
+  late = jnp.arange(jnp.shape(grid)[0]) - start
+  return jnp.where((late >= 0) & (late % 2 == 0), jnp.float32(1.0), weight)
+
+
+def at_levels(grid, weights):
+  """logsnr -> weight, for the levels of a rising `grid` alone; see above."""
+
+  def weight(logsnr):
+    return weights[jnp.searchsorted(grid, logsnr)]
+
+  return weight
+
+
+def rescaled(guided, conditional, mix: float) -> jax.Array:
+  """Guidance without its gain in contrast (Lin et al. 2023, eq. 15 and 16).
+
+  The guided x-prediction, scaled to the deviation of the conditional one over
+  h, w, c, and mixed with itself: mix 0 is off, 0.7 their choice. The pictures'
+  means are kept, where the original scales them too and so darkens.
+  """
+  axes = tuple(range(1, guided.ndim))
+  mean = jnp.mean(guided, axes, keepdims=True)
+  deviation = jnp.std(guided, axes, keepdims=True)
+  wanted = jnp.std(conditional, axes, keepdims=True)
+  factor = wanted / jnp.maximum(deviation, 1e-6)
+  return mean + (guided - mean) * (mix * factor + 1 - mix)
 
 
 def guided(denoise_cond, denoise_uncond, weight):
@@ -31,24 +79,39 @@ def guided(denoise_cond, denoise_uncond, weight):
   return denoise
 
 
-def guided_batch(predict, condition, null, weight):
+def guided_batch(predict, condition, null, weight, finish=None):
   """`denoise` from one call a step at twice the batch.
 
   Args:
     predict: (z [n, h, w, c], logsnr [n], condition of n) -> x0 [n, h, w, c].
     condition: pytree of arrays [b, ...].
     null: the same tree for no text (the low-resolution picture stays).
-    weight: w; the number 1 leaves out the unconditional half.
+    weight: w; the number 1 leaves out the unconditional half. Or a function
+      of logsnr [], as of `at_levels`: where it gives 1 only the conditional
+      half is computed, by a second copy of the network in the program.
+    finish: (guided, conditional) -> x0, for example `rescaled`.
   """
   if _is_one(weight):
     return lambda z, logsnr: predict(z, logsnr, condition)
   both = jax.tree.map(_interleave, condition, null)
 
-  def denoise(z, logsnr):
+  def denoise(z, logsnr, w):
     x0 = predict(_interleave(z, z), _interleave(logsnr, logsnr), both)
-    return combine(x0[0::2], x0[1::2], weight)
+    guided = combine(x0[0::2], x0[1::2], w)
+    return guided if finish is None else finish(guided, x0[0::2])
 
-  return denoise
+  if not callable(weight):
+    return lambda z, logsnr: denoise(z, logsnr, weight)
+
+  def denoise_where_needed(z, logsnr):
+    w = weight(logsnr[0])
+    return jax.lax.cond(
+      w == 1,
+      lambda: predict(z, logsnr, condition),
+      lambda: denoise(z, logsnr, w),
+    )
+
+  return denoise_where_needed
 
 
 def _interleave(a, b) -> jax.Array:

@@ -89,29 +89,6 @@ class LinearBeta:
 Schedule = Cosine | LinearBeta
 
 
-def uniform_grid(steps: int) -> jax.Array:
-  """Times from 1 down to 0 for `steps` steps: [steps + 1] (Imagen app. A)."""
-  if steps < 1:
-    raise ValueError(f'steps={steps} must be at least 1.')
-  return jnp.asarray(np.linspace(1.0, 0.0, steps + 1), jnp.float32)
-
-
-def logsnr_grid(schedule: Schedule, steps: int, capacity=None) -> jax.Array:
-  """The levels a sampler goes through, at uniform times: [capacity + 1].
-
-  `steps` + 1 levels from t = 1 to 0, then inf as padding: a sampler compiled
-  for one capacity (None: `steps`) runs any number of steps up to it.
-  """
-  capacity = steps if capacity is None else capacity
-  if steps > capacity:
-    raise ValueError(
-      f'steps={steps} exceed the compiled capacity={capacity}: take fewer '
-      'steps or a larger capacity.'
-    )
-  padding = jnp.full(capacity - steps, jnp.inf)
-  return jnp.concatenate([schedule(uniform_grid(steps)), padding])
-
-
 def _real(t) -> jax.Array:
   """At least float32; float64 passes through where jax allows it."""
   return jnp.asarray(t, jnp.result_type(t, jnp.float32))

@@ -15,7 +15,7 @@ def static(x0) -> jax.Array:
   return jnp.clip(x0, -1.0, 1.0)
 
 
-def dynamic(x0, percentile: float = 99.5) -> jax.Array:
+def dynamic(x0, percentile: float = 99.5, cap: float | None = None):
   """Clips each picture to [-s, s] and divides by s (Imagen fig. A.31).
 
   s = max(1, percentile of |x0| over h, w, c), one for each picture.
@@ -23,8 +23,13 @@ def dynamic(x0, percentile: float = 99.5) -> jax.Array:
   Args:
     x0: [b, h, w, c], float32.
     percentile: in (1, 100]; it is not a fraction.
+    cap: s is at most this, at least 1; None = no bound, as in the paper.
   """
   s = scale(x0, percentile)
+  if cap is not None:
+    if not cap >= 1:
+      raise ValueError(f'cap={cap} must be at least 1, which is static.')
+    s = jnp.minimum(s, cap)
   return jnp.clip(x0, -s, s) / s
 
 

@@ -111,3 +111,62 @@ def test_one_batch_with_weight_one_is_a_single_batch():
   got = guidance.guided_batch(predict, condition, null, 1.0)(z, logsnr)
   assert predict.batches == [3]
   np.testing.assert_array_equal(got, predict(z, logsnr, condition))
+
+
+# Weights that change on the way.
+
+GRID = np.float32([-8, -4, -1, 2, 5, np.inf, np.inf])
+
+
+def test_weights_of_an_interval_include_its_ends():
+  got = guidance.interval(GRID, 3.0, -4.0, 2.0)
+  np.testing.assert_array_equal(got, [1, 3, 3, 3, 1, 1, 1])
+
+
+def test_oscillating_weights_start_high():
+  got = guidance.oscillating(GRID, 15.0, 2)
+  np.testing.assert_array_equal(got, [15, 15, 1, 15, 1, 15, 1])
+
+
+def test_weights_are_found_by_their_level():
+  weight = guidance.at_levels(GRID, np.arange(7.0))
+  assert [weight(np.float32(level)) for level in GRID[:5]] == [0, 1, 2, 3, 4]
+
+
+def test_no_unconditional_half_where_the_weight_is_one():
+  z, _ = _z()
+  condition, null = _conditions()
+  batches = []
+
+  def predict(z, logsnr, condition):
+    jax.debug.callback(lambda: batches.append(z.shape[0]))
+    return _Predict()(z, logsnr, condition)
+
+  weights = guidance.interval(GRID, 3.0, -4.0, 2.0)
+  weight = guidance.at_levels(GRID, weights)
+  denoise = jax.jit(guidance.guided_batch(predict, condition, null, weight))
+  for level, w, batch in ((-8, 1.0, 3), (-1, 3.0, 6), (5, 1.0, 3)):
+    logsnr = np.full(3, level, np.float32)
+    got = denoise(z, logsnr)
+    expected = guidance.guided_batch(_Predict(), condition, null, w)(z, logsnr)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+    jax.effects_barrier()
+    assert batches.pop() == batch and not batches
+
+
+def test_rescaled_takes_the_contrast_back_and_keeps_the_mean():
+  rng = np.random.default_rng(3)
+  conditional, guided = rng.standard_normal((2, 3, 8, 8, 3)).astype(np.float32)
+  guided = 2.5 * guided + 0.4
+  axes = (1, 2, 3)
+  for mix in (0.0, 0.7, 1.0):
+    got = guidance.rescaled(guided, conditional, mix)
+    wanted = mix * conditional.std(axes) + (1 - mix) * guided.std(axes)
+    np.testing.assert_allclose(got.std(axes), wanted, rtol=1e-4)
+    np.testing.assert_allclose(got.mean(axes), guided.mean(axes), atol=1e-5)
+
+
+def test_rescaling_a_flat_picture_changes_nothing():
+  flat = np.full((1, 4, 4, 3), 0.3, np.float32)
+  got = guidance.rescaled(flat, flat, 0.7)
+  np.testing.assert_allclose(got, flat, rtol=1e-6)

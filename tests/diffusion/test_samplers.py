@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax.diffusion import process, samplers, schedules, thresholding
+from imagen_jax.diffusion import (
+  grids,
+  process,
+  samplers,
+  schedules,
+  thresholding,
+)
 
 STEPS = [samplers.ddpm_step, samplers.ddim_step, samplers.dpmpp_2m_step]
 
@@ -41,7 +47,12 @@ def _flow_end(z, logsnr):
 
 
 @pytest.mark.parametrize(
-  'step, order, error', [(STEPS[1], 1, 0.02), (STEPS[2], 2, 5e-4)]
+  'step, order, error',
+  [
+    (samplers.ddim_step, 1, 0.02),
+    (samplers.dpmpp_2m_step, 2, 5e-4),
+    (samplers.heun_step, 2, 1e-3),
+  ],
 )
 def test_order_of_convergence_to_the_probability_flow(step, order, error):
   z = _z().astype(np.float64)
@@ -85,7 +96,7 @@ def _gaussian_ddpm_moments(logsnr, gamma):
 
 @pytest.mark.parametrize('gamma', [0.0, 0.3, 1.0])
 def test_ddpm_draws_the_data(gamma):
-  grid = np.asarray(schedules.logsnr_grid(schedules.Cosine(), 24))
+  grid = np.asarray(grids.grid(grids.uniform_time, schedules.Cosine(), 24))
   mean, deviation = _gaussian_ddpm_moments(np.float64(grid), gamma)
   z = _z(4, 64)
   got = _gaussian_ddpm(z, grid, _keys(4), gamma)
@@ -94,6 +105,41 @@ def test_ddpm_draws_the_data(gamma):
   np.testing.assert_allclose(got.std(), deviation, rtol=4 / (2 * n) ** 0.5)
   # And that is near the data already at 24 steps.
   assert abs(mean - MEAN) < 0.01 and abs(deviation - DEVIATION) < 0.06
+
+
+def test_sde_steps_draw_the_data():
+  step = samplers.dpmpp_2m_sde_step
+  grid = grids.grid(grids.uniform_logsnr, schedules.Cosine(), 48)
+  run = jax.jit(
+    lambda z, keys: samplers.sample(_gaussian_denoise, z, grid, step, keys)
+  )
+  got = run(_z(4, 64), _keys(4))
+  # Four standard errors, and what 48 steps leave.
+  np.testing.assert_allclose(got.mean(), MEAN, atol=0.01)
+  np.testing.assert_allclose(got.std(), DEVIATION, rtol=0.05)
+
+
+def test_ddim_with_eta_one_is_ddpm_with_gamma_zero():
+  z, x0, noise = _z(), _z(seed=1), _z(seed=2)
+  levels = samplers.Levels(*jnp.float32([-3.0, -2.0, 0.5]))
+  ddim = samplers.ddim_step(z, x0, None, levels, noise, None, eta=1.0)
+  ddpm = samplers.ddpm_step(z, x0, None, levels, noise, None, gamma=0.0)
+  np.testing.assert_allclose(ddim, ddpm, atol=1e-6)
+
+
+def test_heun_calls_the_network_once_in_the_last_step():
+  levels = []
+
+  def denoise(z, logsnr):
+    jax.debug.callback(lambda x: levels.append(float(x)), logsnr[0])
+    return 0.5 * z
+
+  grid = jnp.float32([-4, -1, 2, 20])
+  samplers.sample(
+    denoise, jnp.asarray(_z()), grid, samplers.heun_step, _keys(3)
+  )
+  jax.effects_barrier()
+  assert sorted(levels) == [-4, -1, -1, 2, 2]
 
 
 # The ends of the schedule. Again one program for each sampler.
@@ -191,7 +237,7 @@ def _network_program(step):
 
 def _grid(steps, schedule=None, capacity=STEPS_COMPILED):
   schedule = schedules.Cosine() if schedule is None else schedule
-  return np.asarray(schedules.logsnr_grid(schedule, steps, capacity))
+  return np.asarray(grids.grid(grids.uniform_time, schedule, steps, capacity))
 
 
 def _run(program, z, grid, keys, inputs, length):

@@ -88,33 +88,12 @@ def test_schedules_compute_in_float32_whatever_t_is(schedule):
   )
 
 
-@pytest.mark.parametrize('steps', [1, 32, 1000])
-def test_uniform_grid(steps):
-  grid = schedules.uniform_grid(steps)
-  expected = 1 - np.arange(steps + 1) / steps
-  np.testing.assert_allclose(grid, expected, atol=1e-7)
-  assert grid[0] == 1 and grid[-1] == 0 and grid.dtype == jnp.float32
-
-
-def test_logsnr_grid_is_padded_with_inf():
-  schedule = schedules.Cosine()
-  grid = schedules.logsnr_grid(schedule, 4, capacity=6)
-  expected = _cosine([1.0, 0.75, 0.5, 0.25, 0.0])
-  np.testing.assert_allclose(grid, [*expected, np.inf, np.inf], atol=1e-5)
-  assert schedules.logsnr_grid(schedule, 4).shape == (5,)
-
-
 @pytest.mark.parametrize(
   'make, message',
   [
     (lambda: schedules.Cosine(logsnr_min=3, logsnr_max=1), 'logsnr_min=3'),
     (lambda: schedules.LinearBeta(steps=0), 'steps=0'),
     (lambda: schedules.LinearBeta(beta_end=2.0), 'beta_end=2.0'),
-    (lambda: schedules.uniform_grid(0), 'steps=0'),
-    (
-      lambda: schedules.logsnr_grid(schedules.Cosine(), 9, capacity=8),
-      'steps=9',
-    ),
   ],
 )
 def test_bad_settings_are_named(make, message):

@@ -113,3 +113,16 @@ def test_sharded_over_rows_of_pixels():
 def test_a_fraction_is_refused(percentile):
   with pytest.raises(ValueError, match='99.5 rather than the fraction'):
     thresholding.dynamic(np.zeros((1, 2, 2, 3)), percentile)
+
+
+def test_a_cap_bounds_the_scale():
+  with np.load(DATA / 'thresholding.npz') as data:
+    x0, expected = data['capped/input'], data['capped/output']
+    ratio, cap = data['capped/ratio_and_max']
+  got = thresholding.dynamic(x0, 100 * ratio, cap=float(cap))
+  np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_cap_below_one_is_refused():
+  with pytest.raises(ValueError, match='cap=0.5'):
+    thresholding.dynamic(np.zeros((1, 2, 2, 3), np.float32), cap=0.5)
