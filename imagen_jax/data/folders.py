@@ -4,26 +4,39 @@ Captions lie in one file, `metadata.jsonl`, `.csv` or `.parquet`, whose rows
 name a picture by `file_name` (the imagefolder layout of Hugging Face); or, if
 there is none, beside each picture: name.jpg with name.txt or name.json.
 
-  scan(directory, caption)   yields `index.Entry` and `index.Reject`
+  pieces(directory, caption)    what is looked through for the index
   fetch(directory, text, row)   the bytes of a picture
 """
 
-import concurrent.futures
 import csv
+import dataclasses
+import functools
+import itertools
 import json
 import os
 import pathlib
 from collections.abc import Iterator
 
-from imagen_jax.data import caption_fields, images, index
+from imagen_jax.data import caption_fields, images, index, indexing
 
 METADATA = ('metadata.jsonl', 'metadata.csv', 'metadata.parquet')
-_AHEAD = 256  # files looked at together
-_THREADS = 8  # waiting for the disk, mostly
+_PIECE = 512  # pictures looked at one after another
 
 
-def scan(directory, caption=None) -> Iterator[index.Entry | index.Reject]:
-  """All that the folder holds, ordered by path (or as the metadata has it)."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Found:
+  """A picture, and where its captions are."""
+
+  path: str  # below the folder
+  captions: tuple[str, ...] = ()  # of the metadata
+  beside: str | None = None  # or in this file
+
+
+def pieces(directory, caption=None) -> Iterator[indexing.Piece]:
+  """What is looked through for the index: some hundred pictures each.
+
+  They are ordered by path, or as the metadata has them.
+  """
   root = pathlib.Path(directory)
   metadata = [name for name in METADATA if (root / name).is_file()]
   if len(metadata) > 1:
@@ -31,17 +44,40 @@ def scan(directory, caption=None) -> Iterator[index.Entry | index.Reject]:
       f'{directory} has {" and ".join(metadata)}; keep one of them'
     )
   if metadata:
-    pairs = _from_metadata(root, metadata[0], caption)
+    found = _from_metadata(root, metadata[0], caption)
   else:
-    pairs = _beside(root, caption)
-  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-    pending = []
-    for pair in pairs:
-      pending.append(pool.submit(_look, root, pair))
-      if len(pending) >= _AHEAD:
-        yield pending.pop(0).result()
-    for future in pending:
-      yield future.result()
+    found = _beside(root)
+  while some := list(itertools.islice(found, _PIECE)):
+    yield indexing.Piece(
+      state=functools.partial(_state, root, some),
+      scan=functools.partial(_scan, root, some, caption),
+    )
+
+
+def _state(root, some):
+  """What an index of these pictures depends on, besides its settings."""
+  return [
+    [one.id, one.reason]
+    if isinstance(one, index.Reject)
+    else [one.path, one.captions, one.beside, *_stamps(root, one)]
+    for one in some
+  ]
+
+
+def _stamps(root, one):
+  """Sizes and times of change of the files, None where there is none."""
+  for path in (one.path, one.beside):
+    try:
+      about = path and os.stat(root / path)
+      yield about and [about.st_size, about.st_mtime_ns]
+    except OSError:
+      yield None
+
+
+def _scan(root, some, caption):
+  """`index.Entry` and `index.Reject` of pictures."""
+  for one in some:
+    yield (one if isinstance(one, index.Reject) else _look(root, one, caption))
 
 
 def fetch(root, text: index.Text, row) -> bytes:
@@ -57,11 +93,14 @@ def fetch(root, text: index.Text, row) -> bytes:
   return data
 
 
-def _look(root, pair):
-  """An Entry of (path, captions), or a Reject."""
-  if isinstance(pair, index.Reject):
-    return pair
-  path, captions = pair
+def _look(root, one, caption):
+  """An Entry, or a Reject."""
+  path, captions = one.path, one.captions
+  try:
+    if one.beside is not None:
+      captions = _read_captions(root / one.beside, caption)
+  except caption_fields.BadCaption as e:
+    return index.Reject(id=path, reason=str(e))
   if not captions:
     return index.Reject(id=path, reason='no caption')
   try:
@@ -84,10 +123,21 @@ def _look(root, pair):
   )
 
 
-def _beside(root, caption):
-  """(path, captions) of every picture, by the files of the same name."""
+def _read_captions(path, caption):
+  try:
+    data = path.read_bytes()
+  except OSError as e:
+    raise caption_fields.BadCaption('caption file is unreadable') from e
+  if path.suffix == '.txt':
+    return caption_fields.of_text(data)
+  return caption_fields.of_json(data, caption)
+
+
+def _beside(root):
+  """Every picture, with the caption file of the same name."""
   for folder, folders, names in os.walk(root, followlinks=True):
     folders[:] = sorted(name for name in folders if name[0] != '.')
+    below = pathlib.Path(folder).relative_to(root)
     there = set(names)
     pictures = set()
     for name in sorted(names):
@@ -95,31 +145,21 @@ def _beside(root, caption):
       if name[0] == '.' or extension.lower() not in images.EXTENSIONS:
         continue
       pictures.add(stem)
-      path = pathlib.Path(folder, name).relative_to(root).as_posix()
-      yield _described(root, path, stem, there, caption)
+      captions = (f'{stem}.{kind}' for kind in ('txt', 'json'))
+      beside = next((name for name in captions if name in there), None)
+      yield _Found(
+        path=(below / name).as_posix(),
+        beside=beside and (below / beside).as_posix(),
+      )
     for name in sorted(there):
       stem, _, extension = name.rpartition('.')
       if extension == 'txt' and stem and stem not in pictures:
-        path = pathlib.Path(folder, name).relative_to(root).as_posix()
+        path = (below / name).as_posix()
         yield index.Reject(id=path, reason='no picture')
 
 
-def _described(root, path, stem, there, caption):
-  beside = (root / path).parent
-  try:
-    if f'{stem}.txt' in there:
-      text = (beside / f'{stem}.txt').read_bytes()
-      return path, caption_fields.of_text(text)
-    if f'{stem}.json' in there:
-      text = (beside / f'{stem}.json').read_bytes()
-      return path, caption_fields.of_json(text, caption)
-  except caption_fields.BadCaption as e:
-    return index.Reject(id=path, reason=str(e))
-  return path, ()
-
-
 def _from_metadata(root, name, caption):
-  """(path, captions) of every row; rows may name a picture several times."""
+  """The picture of every row; rows may name a picture several times."""
   chosen, seen = caption, set()
   for number, row in _rows(root / name):
     place = f'{name}:{number}'
@@ -144,7 +184,12 @@ def _from_metadata(root, name, caption):
       yield index.Reject(id=place, reason='picture named twice')
     else:
       seen.add(path)
-      yield path, caption_fields.of_value(row[chosen])
+      try:
+        captions = caption_fields.of_value(row[chosen])
+      except caption_fields.BadCaption as e:
+        yield index.Reject(id=path, reason=str(e))
+      else:
+        yield _Found(path=path, captions=captions)
 
 
 def _rows(path):

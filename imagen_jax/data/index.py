@@ -1,4 +1,4 @@
-"""The index of a set: made once, then any example is found at once.
+"""The index of a set: made once (`indexing`), then any example is found.
 
 A directory, in the set itself where nothing else is said:
 
@@ -11,17 +11,10 @@ Both .bin files are mapped, not read: a set of 400 million examples opens as
 fast as one of 400. The directory appears whole or not at all.
 """
 
-import collections
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
-import shutil
-import sys
-import time
-import uuid
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -40,7 +33,6 @@ ROW = np.dtype(
     ('hash', '<u4'),  # of the id: decides the split
   ]
 )
-_BUFFER = 8192  # rows written at once
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,84 +169,20 @@ def summary(counts: dict[str, int]) -> str:
   return ', '.join(f'{n:,} {reason}' for reason, n in ordered[:6])
 
 
-def write(directory, about: dict, found: Iterable[Entry | Reject]) -> None:
-  """Makes an index of what a scan finds.
-
-  Args:
-    directory: of the index; must not exist.
-    about: kind, root, settings and files of the set, JSON-able.
-    found: examples and rejects, in an order that is always the same.
-  """
-  directory = pathlib.Path(directory)
-  fresh = directory.with_name(f'{directory.name}.{uuid.uuid4().hex[:8]}')
-  try:
-    fresh.mkdir(parents=True)
-  except OSError as e:
-    raise ValueError(
-      f'the index cannot be written to {directory} ({e.strerror}); name '
-      "another place, as index_dir='runs/index'"
-    ) from e
-  try:
-    counts = _write_parts(fresh, found, about['root'])
-    about = {'format_version': FORMAT_VERSION, **about, **counts}
-    with open(fresh / FILE, 'w', encoding='utf-8') as file:
-      json.dump(about, file, indent=1)
-    try:
-      os.rename(fresh, directory)
-    except OSError:  # another host was faster, with the same bytes
-      if not (directory / FILE).exists():
-        raise
-  finally:
-    shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _write_parts(fresh, found, root):
-  digest = hashlib.blake2b(digest_size=8)
-  rejected = collections.Counter()
-  rows, offset, examples, shown = [], 0, 0, time.monotonic()
-  with (
-    open(fresh / 'rows.bin', 'wb') as row_file,
-    open(fresh / 'texts.bin', 'wb') as text_file,
-    open(fresh / 'rejected.jsonl', 'w', encoding='utf-8') as rejects,
-  ):
-
-    def flush():
-      data = np.array(rows, ROW).tobytes()
-      digest.update(data)
-      row_file.write(data)
-      rows.clear()
-
-    for entry in found:
-      if isinstance(entry, Reject):
-        rejected[entry.reason] += 1
-        rejects.write(json.dumps(dataclasses.asdict(entry)) + '\n')
-        continue
-      text = json.dumps([entry.id, entry.path, entry.captions]).encode()
-      digest.update(text)
-      text_file.write(text)
-      rows.append(
-        (offset, len(text), entry.file, entry.offset, entry.size,
-         entry.width, entry.height, _hash(entry.id))
-      )  # fmt: skip
-      offset, examples = offset + len(text), examples + 1
-      if len(rows) == _BUFFER:
-        flush()
-      if time.monotonic() - shown > 10:
-        shown = time.monotonic()
-        print(f'index of {root}: {examples:,} examples', file=sys.stderr)
-    flush()
-  if not examples:
-    reasons = summary(rejected)
-    raise ValueError(
-      f'{root} holds no examples'
-      + (f': {reasons}' if reasons else ', neither pictures nor captions')
-    )
-  return {
-    'examples': examples,
-    'text_bytes': offset,
-    'rejected': dict(rejected),
-    'digest': digest.hexdigest(),
-  }
+def packed(entry: Entry, offset: int) -> tuple[tuple, bytes]:
+  """A row of `ROW` and its text, which lies at `offset`."""
+  text = json.dumps([entry.id, entry.path, entry.captions]).encode()
+  row = (
+    offset,
+    len(text),
+    entry.file,
+    entry.offset,
+    entry.size,
+    entry.width,
+    entry.height,
+    _hash(entry.id),
+  )
+  return row, text
 
 
 def _hash(name):
@@ -278,15 +206,11 @@ def _read_about(path):
   return about
 
 
-def open_or_make(directory, about: dict, scan) -> Index:
-  """The index at `directory`; made by `scan()` where there is none.
+def open_checked(directory, about: dict) -> Index:
+  """The index at `directory`.
 
   Raises ValueError where it is of another set or of other settings.
   """
-  directory = pathlib.Path(directory)
-  if not (directory / FILE).exists():
-    print(f'making the index {directory}, once', file=sys.stderr)
-    write(directory, about, scan())
   found = Index(directory)
   for name in ('kind', 'settings', 'files'):
     there, here = found.about[name], json.loads(json.dumps(about[name]))

@@ -4,36 +4,29 @@ Files of one name, up to its first dot, are one example; the caption is the
 .txt, else a key of the .json. A shard is read through once, for the index;
 then any picture in it is one read at a known offset. Nothing is ever unpacked.
 
-  scan(root, files, caption)    yields `index.Entry` and `index.Reject`
+  pieces(root, files, caption)  what is looked through for the index
   fetch(root, files, row)       the bytes of a picture
 """
 
-import concurrent.futures
+import functools
 import posixpath
 import tarfile
 from collections.abc import Iterator
 
-from imagen_jax.data import caption_fields, images, index, storage
+from imagen_jax.data import caption_fields, images, index, indexing, storage
 
-_THREADS = 8  # shards looked at together
 _PADDING = 64 << 10  # zeros that may follow an archive's end
 
 
-def scan(
+def pieces(
   root: str, files: list, caption: str | None
-) -> Iterator[index.Entry | index.Reject]:
-  """All that the shards hold, in order."""
-  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-    pending, coming = [], enumerate(files)
-    while True:
-      while len(pending) < 2 * _THREADS:
-        number, (name, _) = next(coming, (None, (None, None)))
-        if number is None:
-          break
-        pending.append(pool.submit(_scan_shard, root, name, number, caption))
-      if not pending:
-        return
-      yield from pending.pop(0).result()
+) -> Iterator[indexing.Piece]:
+  """What is looked through for the index: a shard each, in order."""
+  for number, (name, size) in enumerate(files):
+    yield indexing.Piece(
+      state=functools.partial(list, (number, name, size)),
+      scan=functools.partial(_scan_shard, root, name, number, caption),
+    )
 
 
 def fetch(root: str, files: list, row) -> bytes:

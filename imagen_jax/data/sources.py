@@ -20,6 +20,7 @@ import sys
 from imagen_jax.data import (
   folders,
   index,
+  indexing,
   mixing,
   photographs,
   pipeline,
@@ -56,10 +57,10 @@ class Folder:
       'settings': {'caption': self.caption},
       'files': [],
     }
-    return index.open_or_make(
+    return indexing.open_or_make(
       self.index_dir or pathlib.Path(self.directory) / index.FOLDER,
       about,
-      lambda: folders.scan(self.directory, self.caption),
+      lambda: folders.pieces(self.directory, self.caption),
     )
 
 
@@ -93,10 +94,10 @@ class Shards:
       'settings': {'caption': self.caption},
       'files': files,
     }
-    return index.open_or_make(
+    return indexing.open_or_make(
       self.index_dir or pathlib.Path(root) / index.FOLDER,
       about,
-      lambda: shards.scan(root, files, self.caption),
+      lambda: shards.pieces(root, files, self.caption),
     )
 
 
@@ -150,7 +151,7 @@ class Tfds:
     base = pathlib.Path(self.index_dir or found.data_path)
     safe = ''.join(c if c.isalnum() else '_' for c in part)
     place = base / f'{index.FOLDER}_{safe}'
-    return records, index.open_or_make(place, about, records.scan)
+    return records, indexing.open_or_make(place, about, records.pieces)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,10 @@ import threading
 
 import numpy as np
 
-from imagen_jax.data import images, index, sequential
+from imagen_jax.data import images, index, indexing, sequential
 from imagen_jax.data.emoji_scenes import tfds_builder
+
+_PIECE = 4096  # records looked through together
 
 
 def builder(name: str, data_dir: str | None):
@@ -73,10 +75,20 @@ class Records:
     del text
     return self._read(int(row['offset']))[1]
 
-  def scan(self):
-    """`index.Entry` and `index.Reject` of every example."""
-    name, _, split, _, _ = self._how
-    for number in range(len(self._open())):
+  def pieces(self):
+    """What is looked through for the index: some records each."""
+    count = len(self._open())
+    for start in range(0, count, _PIECE):
+      stop = min(start + _PIECE, count)
+      yield indexing.Piece(
+        state=functools.partial(list, (self._how[2], count, start, stop)),
+        scan=functools.partial(self._scan, start, stop),
+      )
+
+  def _scan(self, start, stop):
+    """`index.Entry` and `index.Reject` of examples."""
+    split = self._how[2]
+    for number in range(start, stop):
       where = f'{split}/{number}'
       captions, picture = self._read(number)
       if not captions:
