@@ -26,11 +26,11 @@ def jpeg(number, size=(40, 30)):
   return zoo.save(image, 'JPEG', quality=95)
 
 
-def folder(root, count=12):
+def folder(root, count=12, size=(40, 30)):
   """name.jpg + name.txt."""
   root.mkdir(parents=True, exist_ok=True)
   for i in range(count):
-    (root / f'{i:03d}.jpg').write_bytes(jpeg(i))
+    (root / f'{i:03d}.jpg').write_bytes(jpeg(i, size))
     (root / f'{i:03d}.txt').write_text(f'number {i}\n')
   return root
 
@@ -46,22 +46,22 @@ def shard(path, members):
   return path
 
 
-def sample(number, key=None):
+def sample(number, key=None, size=(40, 30)):
   """The three members that img2dataset writes for a picture."""
   key = key or f'{number:09d}'
   about = {'caption': f'number {number}', 'key': key, 'status': 'success'}
   return [
-    (f'{key}.jpg', jpeg(number)),
+    (f'{key}.jpg', jpeg(number, size)),
     (f'{key}.txt', f'number {number}'.encode()),
     (f'{key}.json', json.dumps(about).encode()),
   ]
 
 
-def shards(root, count=3, each=4):
+def shards(root, count=3, each=4, size=(40, 30)):
   """Shards 00000.tar, 00001.tar, ..."""
   for i in range(count):
     numbers = range(i * each, (i + 1) * each)
-    members = [member for n in numbers for member in sample(n)]
+    members = [member for n in numbers for member in sample(n, size=size)]
     shard(root / f'{i:05d}.tar', members)
   return root
 
