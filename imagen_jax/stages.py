@@ -22,6 +22,7 @@ from imagen_jax import fields as field_types
 from imagen_jax import weights
 from imagen_jax.diffusion import schedules
 from imagen_jax.models import efficient_unet, unet
+from imagen_jax.models import execution as execution_lib
 
 FORMAT_VERSION = 1
 CONFIG_FILE = 'stage.json'
@@ -147,11 +148,11 @@ class Stage:
       )
 
 
-def network(stage):
-  """The Flax module of `stage`."""
+def network(stage, execution=execution_lib.PLAIN):
+  """The Flax module of `stage`; how its blocks run is no part of a stage."""
   if isinstance(stage.model, unet.UNetConfig):
-    return unet.UNet(stage.model)
-  return efficient_unet.EfficientUNet(stage.model)
+    return unet.UNet(stage.model, execution)
+  return efficient_unet.EfficientUNet(stage.model, execution)
 
 
 def example_inputs(stage, batch=1, resolution=None):

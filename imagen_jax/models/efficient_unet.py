@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from imagen_jax.models import execution as execution_lib
 from imagen_jax.models import layers
 
 _NEWTON_STEPS = 4  # to the mean colour of a clipped picture
@@ -172,10 +173,22 @@ class ResNetBlock(nn.Module):
     return (x + h) * math.sqrt(0.5)
 
 
+def _residual(parts, x, _, emb, text, mask):
+  """A unit: one residual block. x [b, h, w, c] -> [b, h, w, channels]."""
+  return parts['block'](x, emb)
+
+
+def _attend(parts, x, _, emb, text, mask):
+  """A unit: one attention layer. x [b, h, w, c] -> [b, h, w, c]."""
+  keys, values = parts['text'](text)
+  return parts['attention'](x, keys, values, mask)
+
+
 class EfficientUNet(nn.Module):
   """Noisy picture, low-resolution picture and text to a prediction."""
 
   config: EfficientUNetConfig
+  execution: execution_lib.Execution = execution_lib.PLAIN
 
   @nn.compact
   def __call__(self, z, logsnr, text, mask, low_res=None, aug_logsnr=None):
@@ -237,24 +250,33 @@ class EfficientUNet(nn.Module):
       name=f'{place}_combine',
     )
     x = x + combine(nn.swish(emb))[:, None, None]
-    for i in range(c.blocks[level]):
-      x = ResNetBlock(
-        width, c.wide_skips, c.groups, c.dtype, name=f'{place}_block_{i}'
-      )(x, emb)
+    block = ResNetBlock(width, c.wide_skips, c.groups, c.dtype, parent=None)
+    units = [
+      execution_lib.Unit(
+        compute=_residual, parts={'block': (f'{place}_block_{i}', block)}
+      )
+      for i in range(c.blocks[level])
+    ]
     if level == len(c.widths) - 1:
-      x = self._attention(place, x, text, mask)
-    return x
+      units.append(self._attention(place))
+    return execution_lib.run(self, units, x, (emb, text, mask))[0]
 
-  def _attention(self, place, x, text, mask):
+  def _attention(self, place):
+    """The unit of a level's attention layer."""
     c = self.config
-    head_width = c.attention_width // c.heads
-    keys, values = layers.TextKeysValues(
-      c.heads, head_width, c.dtype, name=f'{place}_text'
-    )(text)
+    sizes = c.heads, c.attention_width // c.heads
     kind = {'fused': layers.FusedAttention, 'cross': layers.CrossAttention}
-    return kind[c.attention](
-      c.heads, head_width, c.groups, c.dtype, name=f'{place}_attention'
-    )(x, keys, values, mask)
+    parts = {
+      'text': (
+        f'{place}_text',
+        layers.TextKeysValues(*sizes, c.dtype, parent=None),
+      ),
+      'attention': (
+        f'{place}_attention',
+        kind[c.attention](*sizes, c.groups, c.dtype, parent=None),
+      ),
+    }
+    return execution_lib.Unit(compute=_attend, parts=parts)
 
   def _down(self, level, x, emb, text, mask):
     """DBlock (Fig. A.28): strided convolution first."""

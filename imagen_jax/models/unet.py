@@ -16,6 +16,7 @@ import dataclasses
 import jax.numpy as jnp
 from flax import linen as nn
 
+from imagen_jax.models import execution as execution_lib
 from imagen_jax.models import layers
 
 
@@ -92,10 +93,25 @@ class ResidualBlock(nn.Module):
     return x + h
 
 
+def _residual(parts, x, skip, emb, text, mask):
+  """A unit: a residual block on x and its skip, then attention if it has one.
+
+  x [b, h, w, c], skip [b, h, w, c'] or None -> [b, h', w', channels].
+  """
+  if skip is not None:
+    x = jnp.concatenate([x, skip], axis=-1)
+  x = parts['block'](x, emb)
+  if 'attention' in parts:
+    keys, values = parts['text'](text)
+    x = parts['attention'](x, keys, values, mask)
+  return x
+
+
 class UNet(nn.Module):
   """Noisy picture, noise level and text to a prediction of the same shape."""
 
   config: UNetConfig
+  execution: execution_lib.Execution = execution_lib.PLAIN
 
   @nn.compact
   def __call__(self, z, logsnr, text, mask, low_res=None, aug_logsnr=None):
@@ -134,51 +150,67 @@ class UNet(nn.Module):
     )
     return layers.unfold(x, c.fold)
 
-  def _block(self, name, channels, resample='none'):
+  def _unit(self, block, width, resample='none', attention=None):
+    """A block by its name; `{}` in `attention` tells its two modules."""
     c = self.config
-    return ResidualBlock(channels, c.groups, resample, c.dtype, name=name)
+    parts = {
+      'block': (
+        block,
+        ResidualBlock(width, c.groups, resample, c.dtype, parent=None),
+      )
+    }
+    if attention is not None:
+      sizes = width // c.head_width, c.head_width
+      parts['text'] = (
+        attention.format('text'),
+        layers.TextKeysValues(*sizes, c.dtype, parent=None),
+      )
+      parts['attention'] = (
+        attention.format('attention'),
+        layers.FusedAttention(*sizes, c.groups, c.dtype, parent=None),
+      )
+    return execution_lib.Unit(compute=_residual, parts=parts)
 
-  def _attention(self, name, x, text, mask):
-    """`name` has the place of the layer where `{}` tells its two modules."""
+  def _level(self, way, level, blocks):
+    """The units of a level on the way down or up, without resampling."""
     c = self.config
-    heads = x.shape[-1] // c.head_width
-    keys, values = layers.TextKeysValues(
-      heads, c.head_width, c.dtype, name=name.format('text')
-    )(text)
-    return layers.FusedAttention(
-      heads, c.head_width, c.groups, c.dtype, name=name.format('attention')
-    )(x, keys, values, mask)
+    place = f'{way}_{c.grids[level]}'
+    attends = c.grids[level] in c.attention
+    return [
+      self._unit(
+        f'{place}_block_{i}',
+        c.widths[level],
+        attention=f'{place}_{{}}_{i}' if attends else None,
+      )
+      for i in range(blocks)
+    ]
 
-  def _down(self, x, skips, emb, text, mask):
+  def _down(self, x, skips, *context):
     c = self.config
-    for level, (grid, width, blocks) in enumerate(
-      zip(c.grids, c.widths, c.blocks)
-    ):
-      for i in range(blocks):
-        x = self._block(f'down_{grid}_block_{i}', width)(x, emb)
-        if grid in c.attention:
-          x = self._attention(f'down_{grid}_{{}}_{i}', x, text, mask)
-        skips.append(x)
+    for level, (grid, width) in enumerate(zip(c.grids, c.widths)):
+      units = self._level('down', level, c.blocks[level])
       if level < len(c.widths) - 1:
-        x = self._block(f'down_{grid}_downsample', width, 'halve')(x, emb)
-        skips.append(x)
+        units.append(self._unit(f'down_{grid}_downsample', width, 'halve'))
+      x, outputs = execution_lib.run(self, units, x, context)
+      skips = skips + outputs
     return x, skips
 
-  def _middle(self, x, emb, text, mask):
+  def _middle(self, x, *context):
     width = self.config.widths[-1]
-    x = self._block('middle_block_0', width)(x, emb)
-    x = self._attention('middle_{}', x, text, mask)
-    return self._block('middle_block_1', width)(x, emb)
+    units = [
+      self._unit('middle_block_0', width, attention='middle_{}'),
+      self._unit('middle_block_1', width),
+    ]
+    return execution_lib.run(self, units, x, context)[0]
 
-  def _up(self, x, skips, emb, text, mask):
+  def _up(self, x, skips, *context):
     c = self.config
     for level in reversed(range(len(c.widths))):
-      grid, width = c.grids[level], c.widths[level]
-      for i in range(c.blocks[level] + 1):
-        x = jnp.concatenate([x, skips.pop()], axis=-1)
-        x = self._block(f'up_{grid}_block_{i}', width)(x, emb)
-        if grid in c.attention:
-          x = self._attention(f'up_{grid}_{{}}_{i}', x, text, mask)
+      units = self._level('up', level, c.blocks[level] + 1)
+      near, skips = skips[-len(units) :], skips[: -len(units)]
+      x, _ = execution_lib.run(self, units, x, context, near[::-1])
       if level > 0:
-        x = self._block(f'up_{grid}_upsample', width, 'double')(x, emb)
+        name = f'up_{c.grids[level]}_upsample'
+        units = [self._unit(name, c.widths[level], 'double')]
+        x, _ = execution_lib.run(self, units, x, context)
     return x
