@@ -46,13 +46,17 @@ def unflatten(flat):
 def save(path, tree, dtype=np.float32, metadata=None):
   """Writes a tree of arrays as safetensors, cast to `dtype`, atomically.
 
-  Raises ValueError where a weight is not finite, or too large for `dtype`: the
-  file would load without complaint and draw nothing.
+  Raises ValueError where a weight is not finite, or too large for `dtype` (the
+  file would load without complaint and draw nothing), OSError where the file
+  cannot be written.
   """
   flat = {k: _cast(v, dtype, f'{path}: {k}') for k, v in flatten(tree).items()}
   fresh = _beside(path)
   try:
-    safetensors.numpy.save_file(flat, str(fresh), metadata=metadata)
+    try:
+      safetensors.numpy.save_file(flat, str(fresh), metadata=metadata)
+    except safetensors.SafetensorError as e:  # of a full disk too
+      raise OSError(f'{path}: {e}') from e
     fresh.chmod(0o644)  # safetensors writes for the owner's eyes alone
     _sync_and_rename(fresh, path)
   finally:

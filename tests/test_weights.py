@@ -5,6 +5,7 @@ import pytest
 import safetensors.numpy
 
 from imagen_jax import weights
+from tests import full_disk
 
 
 def test_trees_survive_and_names_are_paths(tmp_path):
@@ -22,6 +23,16 @@ def test_what_sixteen_bits_cannot_hold_is_named(tmp_path, value):
   with pytest.raises(ValueError, match=r'w: a\.b has values that float16'):
     weights.save(tmp_path / 'w', tree, np.float16)
   assert not list(tmp_path.iterdir())
+
+
+def test_disk_full_leaves_the_file_before(tmp_path):
+  """And is an OSError, which every command turns into one line."""
+  weights.save(tmp_path / 'w', {'a': np.ones(9, np.float32)})
+  before = (tmp_path / 'w').read_bytes()
+  with full_disk.beyond(10_000), pytest.raises(OSError, match='w: .*too large'):
+    weights.save(tmp_path / 'w', {'a': np.zeros(9_000, np.float32)})
+  assert [path.name for path in tmp_path.iterdir()] == ['w']
+  assert (tmp_path / 'w').read_bytes() == before
 
 
 @pytest.mark.parametrize('names', [('a', 'a.b'), ('a.b', 'a')])

@@ -1,7 +1,5 @@
 """Checkpoints: whole or not there, and only for the run they belong to."""
 
-import contextlib
-import resource
 import shutil
 
 import jax.numpy as jnp
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.training import checkpoints, state
+from tests import full_disk
 
 IDENTITY = {'seed': 0, 'sizes': (1, 2)}
 
@@ -20,17 +19,6 @@ def _state(value, n=64):
   )
 
 
-@contextlib.contextmanager
-def _disk_full(limit):
-  """No file may grow beyond `limit` bytes, as on a full disk."""
-  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-  try:
-    yield
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_disk_full_is_one_line_and_keeps_the_checkpoint_before(tmp_path):
   with checkpoints.Checkpoints(tmp_path) as saved:
     saved.save(1, _state(1.0), IDENTITY)
@@ -39,7 +27,7 @@ def test_disk_full_is_one_line_and_keeps_the_checkpoint_before(tmp_path):
     large = state.TrainState(
       step=jnp.zeros([], jnp.int32), params=noise, ema=noise, opt=noise
     )
-    with _disk_full(100_000):
+    with full_disk.beyond(100_000):
       with pytest.raises(ValueError, match='step 2 could not be written') as e:
         saved.save(2, large, IDENTITY)
     assert 'free space there and run the same' in str(e.value)
