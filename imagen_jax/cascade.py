@@ -221,6 +221,11 @@ def check_chain(stages):
         f'stage {stage.name} starts from {starts}, the stages before it give '
         f'{given}; order them from coarse to fine without gaps'
       )
+    if stage.resolution <= (before or 0):
+      raise ValueError(
+        f'stage {stage.name} gives {stage.resolution} px, the stages before it '
+        f'{before} px; leave out one of the two'
+      )
     before = stage.resolution
 
 

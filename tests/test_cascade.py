@@ -326,10 +326,17 @@ def test_installation_without_a_cascade(monkeypatch, tmp_path):
 
 def test_stages_that_do_not_chain(cascade):
   eight, sixteen, thirty_two = cascade.stages
+  same = dataclasses.replace(
+    sixteen,
+    resolution=8,
+    low_res=8,
+    model=dataclasses.replace(sixteen.model, resolution=8),
+  )
   for wrong, message in (
     ((eight, thirty_two), 'tiny_32 starts from 16 px, .* give 8 px'),
     ((sixteen,), 'tiny_16 starts from 8 px, .* give nothing'),
     ((eight, eight), 'tiny_8 starts from nothing, .* give 8 px'),
+    ((eight, same), 'tiny_16 gives 8 px, the stages before it 8 px; leave'),
     ((), '0 stages'),
   ):
     with pytest.raises(ValueError, match=message):
