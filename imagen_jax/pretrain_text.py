@@ -236,8 +236,10 @@ def pretrain(config, workdir):
         log.write(step, **validate(state.ema))
       if progress.is_due(step, config.checkpoint_every):
         metrics_lib.require_finite(metrics, step)
-        checkpoints.save(step, state, identity(config))
+        # The encoder first, as `train` does with its stage: killed between the
+        # two, the run comes back and writes it again, even at its last step.
         write_encoder(config, state.ema, tokenizer, workdir)
+        checkpoints.save(step, state, identity(config))
     stream.close()
     log.close()
   return state

@@ -15,6 +15,7 @@ from imagen_jax.data import sentences
 from imagen_jax.models import bert, clip_text, contrastive, t5
 from imagen_jax.pretraining import masked, pairs, spans
 from imagen_jax.text import checkpoints, corruption, encoders, masking
+from imagen_jax.training import checkpoints as training_checkpoints
 from imagen_jax.training import optimizers
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -131,6 +132,26 @@ def test_it_learns_and_writes_the_encoder(
   text, mask = encoder.encode(['a red fox', ''])
   assert text.shape == (2, 16, 32) and np.isfinite(text).all()
   assert mask.sum(1).min() == 1 and text[mask].std() > 0.01
+
+
+def test_the_encoder_is_never_older_than_the_checkpoint(
+  prepared, tmp_path, monkeypatch
+):
+  """A run killed at its last save is not taken for finished without it."""
+
+  def killed(self, step, state, identity):
+    encoder = encoders.load(tmp_path / 'run' / 'text')
+    kept = SPANS.kept(state.ema)['token_embedder']['embedding']
+    np.testing.assert_array_equal(
+      encoder.params['token_embedder']['embedding'],
+      np.asarray(kept, np.float16),
+    )
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(training_checkpoints.Checkpoints, 'save', killed)
+  config = dataclasses.replace(CONFIG, steps=1, validate_every=9)
+  with pytest.raises(KeyboardInterrupt):
+    _run(config, prepared, tmp_path / 'run')
 
 
 def test_no_steps_write_the_random_encoder(prepared, tmp_path):
