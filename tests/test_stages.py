@@ -31,11 +31,6 @@ def test_round_trip_through_the_directory(stage, tmp_path):
   ]
 
 
-def _edit(path, **changes):
-  fields = json.loads(path.read_text()) | changes
-  path.write_text(json.dumps(fields))
-
-
 @pytest.mark.parametrize(
   'changes, said',
   [
@@ -59,9 +54,8 @@ def _edit(path, **changes):
   ],
 )
 def test_config_that_does_not_fit(changes, said, tmp_path):
-  stage = tiny_cascade.stage(8)
-  stages.write(tmp_path, stage, tiny_cascade.random_params(stage))
-  _edit(tmp_path / 'stage.json', **changes)
+  fields = stages.to_json(tiny_cascade.stage(8)) | changes
+  (tmp_path / 'stage.json').write_text(json.dumps(fields))
   with pytest.raises(ValueError, match=said):
     stages.read(tmp_path)
 

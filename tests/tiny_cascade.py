@@ -71,12 +71,16 @@ def stage(resolution, **sampling):
 
 def random_params(stage, seed=0):
   """Weights away from the zeros that some layers start with."""
-  shapes = jax.eval_shape(
+  return random_arrays(_shapes(stage), seed)
+
+
+@functools.cache
+def _shapes(stage):
+  return jax.eval_shape(
     stages.network(stage).init,
     jax.random.key(0),
     **stages.example_inputs(stage),
-  )
-  return random_arrays(shapes['params'], seed)
+  )['params']
 
 
 def random_arrays(shapes, seed=0):
