@@ -6,6 +6,7 @@ name.
 """
 
 import dataclasses
+import math
 import numbers
 import types
 import typing
@@ -42,6 +43,25 @@ def build(cls, table, where):
     return cls(**values)
   except (TypeError, ValueError) as e:
     raise ValueError(f'{where}: {e}') from e
+
+
+def require_within(config, **bounds):
+  """Raises ValueError naming the first field that is out of its bounds.
+
+  Args:
+    config: a dataclass.
+    **bounds: (least, most) by the field's name, both allowed; None as a field
+      is always allowed where its type says so.
+  """
+  kinds = {field.name: field.type for field in dataclasses.fields(config)}
+  for name, (least, most) in bounds.items():
+    value, where = getattr(config, name), f'{type(config).__name__}.{name}'
+    require(value, kinds[name], where)
+    if value is not None and not least <= value <= most:
+      wanted = f'be at least {least}'
+      if most != math.inf:
+        wanted = f'lie in [{least}, {most}]'
+      raise ValueError(f'{where} is {value}; it must {wanted}')
 
 
 def require(value, kind, name):

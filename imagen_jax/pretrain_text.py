@@ -22,13 +22,14 @@ tokenizer of the trained one, so that nothing else differs.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 
 import jax
 import numpy as np
 
-from imagen_jax import partitioning
+from imagen_jax import fields, partitioning
 from imagen_jax.data import pipeline, sentences
 from imagen_jax.pretraining import masked, pairs, spans
 from imagen_jax.text import encoders, tokenizers
@@ -70,6 +71,20 @@ class PretrainConfig:
   validation_batches: int = 4  # of batch_size lines
   checkpoint_every: int = 200  # steps
   keep: int = 2  # newest checkpoints kept
+
+  def __post_init__(self):
+    fields.require_within(
+      self,
+      clip=(1e-6, math.inf),
+      steps=(0, math.inf),
+      seed=(0, 2**32 - 1),
+      ema_decay=(0, 1),
+      log_every=(0, math.inf),
+      validate_every=(0, math.inf),
+      validation_batches=(1, math.inf),
+      checkpoint_every=(0, math.inf),
+      keep=(1, math.inf),
+    )
 
 
 def describe(config):

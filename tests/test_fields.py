@@ -1,6 +1,7 @@
 """Types of fields: what passes, and how the message names what does not."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -59,3 +60,18 @@ def test_what_does_not_is_named(bad, message):
   with pytest.raises(ValueError) as caught:
     fields.check(Outer(**bad), 'config')
   assert message in str(caught.value)
+
+
+def test_bounds_are_allowed_themselves_and_so_is_none():
+  bounds = {'steps': (1, math.inf), 'rate': (0, 1), 'low_res': (8, math.inf)}
+  for good in ({}, {'rate': 0}, {'rate': 1, 'low_res': 8}):
+    fields.require_within(Outer(**good), **bounds)
+  for bad, message in (
+    ({'steps': 0}, r'Outer\.steps is 0; it must be at least 1'),
+    ({'rate': 1.5}, r'Outer\.rate is 1\.5; it must lie in \[0, 1\]'),
+    ({'rate': math.nan}, r'Outer\.rate is nan'),
+    ({'low_res': 7}, r'Outer\.low_res is 7'),
+    ({'steps': 'x'}, r"Outer\.steps is 'x'; it must be int"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      fields.require_within(Outer(**bad), **bounds)

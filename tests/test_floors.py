@@ -20,10 +20,10 @@ PACKAGE = ROOT / 'imagen_jax'
 # Folder or module -> floor. A new module of the root needs a line here.
 FLOORS = {
   'diffusion': 0,
+  'fields': 0,  # types of the configurations' values
   'models': 1,
   'compilation_cache': 1,
   'partitioning': 1,
-  'fields': 1,  # types of the configurations' values
   'flags': 1,  # of the command lines
   'weights': 1,  # safetensors files
   'manifests': 1,  # checksums of directories

@@ -78,6 +78,9 @@ def test_misspelt_parameter_and_missing_file():
     ('UNetConfig.blocks=(1,)', 'are of 2 and 1 levels'),
     ('UNetConfig.attention=(32,)', r'attention at \[32\] cannot be'),
     ('Sampling.percentile=0.995', 'percentile is 0.995; it must lie in'),
+    ('UNetConfig.head_width=0', 'head_width is 0; it must be at least 1'),
+    ('UNetConfig.blocks=(1,0)', r'blocks is \(1, 0\); it must be at least 1'),
+    ('UNetConfig.embedding_width=4', 'embedding_width is 4; .* at least 8'),
   ],
 )
 def test_a_setting_that_cannot_be_is_one_line(binding, said):

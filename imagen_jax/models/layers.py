@@ -5,11 +5,14 @@ Images are [b, h, w, c], text [b, l, d] with a boolean mask [b, l], embeddings
 and softmax are float32 whatever the compute type.
 """
 
+import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from imagen_jax import fields as field_types
 
 # Any finite number this low gives weight 0 after a float32 softmax, and unlike
 # -inf it keeps a row without a single true key free of NaN.
@@ -23,19 +26,27 @@ def check_sizes(config):
 
   Shapes that disagree deep inside are a page of traceback; see both configs.
   """
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    field_types.require(value, field.type, field.name)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if field.type in (int, tuple[int, ...]) and min(numbers, default=1) < 1:
+      raise ValueError(f'{field.name} is {value}; it must be at least 1')
+  if config.embedding_width < 8:  # the sinusoids take a quarter, in two halves
+    raise ValueError(
+      f'embedding_width is {config.embedding_width}; it must be at least 8'
+    )
   widths, blocks = config.widths, config.blocks
   if not widths or len(blocks) != len(widths):
     raise ValueError(
       f'widths {widths} and blocks {blocks} are of {len(widths)} and '
       f'{len(blocks)} levels; give one of each for every level'
     )
-  if config.groups < 1 or any(w < 1 or w % config.groups for w in widths):
+  if any(w % config.groups for w in widths):
     raise ValueError(
       f'widths {widths} are no multiples of groups={config.groups}, which '
       'group norm needs; change widths or groups'
     )
-  if config.fold < 1:
-    raise ValueError(f'fold is {config.fold}; it must be at least 1')
   if config.dtype not in DTYPES:
     raise ValueError(f'dtype {config.dtype!r} is not one of {DTYPES}')
 
