@@ -13,7 +13,12 @@ ratio in TensorFlow), as ours does where resizing would remove them anyway.
 Readers take turns.
 
 Ours is also timed to its first batch, at batch 0 and at batch 1,000,000 (a
-resumed run), and its memory is compared over many examples.
+resumed run).
+
+  python benchmarks/data.py --memory [--examples=100000]
+
+reads that many small pictures (32 x 32, 100 shards) through the loader that
+training uses, and prints the resident memory of the process as it goes on.
 """
 
 import argparse
@@ -31,6 +36,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIDE, SHARDS, EACH, BATCH = 512, 100, 10, 64
+SMALL = 32  # pixels, where memory is measured
 ROUNDS = 3
 
 
@@ -57,13 +63,39 @@ def write(pictures, directory):
         image.crop((x, y, x + SIDE, y + SIDE)).save(out, 'JPEG', quality=90)
         key = f'{shard:05d}{i:04d}'
         (directory / 'files' / f'{key}.jpg').write_bytes(out.getvalue())
-        for name, data in [
-          (f'{key}.jpg', out.getvalue()),
-          (f'{key}.txt', f'photograph {key}'.encode()),
-        ]:
-          info = tarfile.TarInfo(name)
-          info.size = len(data)
-          tar.addfile(info, io.BytesIO(data))
+        add(tar, key, out.getvalue())
+
+
+def write_small(directory, count):
+  """The shards of `count` small pictures, of which a thousand differ."""
+  import numpy as np
+  import PIL.Image
+
+  rng = np.random.default_rng(0)
+  pictures = []
+  for _ in range(1000):
+    pixels = rng.integers(0, 256, (4, 4, 3), np.uint8)
+    out = io.BytesIO()
+    image = PIL.Image.fromarray(pixels).resize((SMALL, SMALL))
+    image.save(out, 'JPEG', quality=90)
+    pictures.append(out.getvalue())
+  (directory / 'shards').mkdir()
+  each = -(-count // SHARDS)
+  for shard in range(SHARDS):
+    with tarfile.open(directory / 'shards' / f'{shard:05d}.tar', 'w') as tar:
+      for i in range(each):
+        add(tar, f'{shard:05d}{i:04d}', pictures[(shard * each + i) % 1000])
+
+
+def add(tar, key, picture):
+  """Puts a picture and its caption into a shard."""
+  for name, data in [
+    (f'{key}.jpg', picture),
+    (f'{key}.txt', f'photograph {key}'.encode()),
+  ]:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
 
 
 def rate(next_batch, seconds):
@@ -161,14 +193,22 @@ def first_batches(directory):
 
 
 def memory(directory, examples):
-  """Resident bytes after a tenth of the examples, and after all of them."""
-  batches, seen = our_batches(directory, 64), []
-  for k in range(examples // BATCH):
-    batches.batch(k)
-    if k + 1 in (examples // BATCH // 10, examples // BATCH):
+  """(examples read, resident bytes) after each tenth of them."""
+  from imagen_jax.data import loading
+
+  stream = loading.stream(
+    our_batches(directory, SMALL), 0, loading.Loading(threads=1)
+  )
+  tenth = examples // 10
+  for k, batch in enumerate(stream):
+    before, after = k * BATCH // tenth, (k + 1) * BATCH // tenth
+    del batch
+    if after > before:
       with open('/proc/self/statm') as file:
-        seen.append(int(file.read().split()[1]) * resource.getpagesize())
-  return seen
+        pages = int(file.read().split()[1])
+      yield after * tenth, pages * resource.getpagesize()
+    if after == 10:
+      return
 
 
 def measure(args):
@@ -178,7 +218,7 @@ def measure(args):
   if args.measure == 'first':
     print(json.dumps(list(first_batches(directory))))
   elif args.measure == 'memory':
-    print(json.dumps(memory(directory, args.examples)))
+    print(json.dumps(list(memory(directory, args.examples))))
   else:
     reader = READERS[args.measure](directory, args.side, args.reduced)
     print(json.dumps(rate(reader, args.seconds)))
@@ -200,6 +240,7 @@ def parse():
   parser.add_argument('--tf_python', help='with TensorFlow')
   parser.add_argument('--seconds', type=float, default=10.0)
   parser.add_argument('--examples', type=int, default=100_000)
+  parser.add_argument('--memory', action='store_true', help='memory alone')
   parser.add_argument('--measure', help='one reader, no more')
   parser.add_argument('--side', type=int)
   parser.add_argument('--reduced', action='store_true')
@@ -210,6 +251,8 @@ def main():
   args = parse()
   if args.measure:
     return measure(args)
+  if args.memory:
+    return show_memory(args)
   with tempfile.TemporaryDirectory() as temporary:
     directory = pathlib.Path(args.directory or temporary)
     if not (directory / 'shards').exists():
@@ -238,15 +281,19 @@ def main():
         )
     for name, wall, cpu in run(sys.executable, directory, '--measure=first'):
       print(f'first batch, {name}: {wall:.2f} s, of them {cpu:.2f} computing')
-    early, late = run(
-      sys.executable,
-      directory,
-      '--measure=memory',
-      f'--examples={args.examples}',
-    )
+
+
+def show_memory(args):
+  """Prints the memory of a process that reads small pictures."""
+  with tempfile.TemporaryDirectory() as temporary:
+    directory = pathlib.Path(args.directory or temporary)
+    if not (directory / 'shards').exists():
+      write_small(directory, args.examples)
+    flags = '--measure=memory', f'--examples={args.examples}'
+    rows = run(sys.executable, directory, *flags)
+  for count, size in rows:
     print(
-      f'memory after {args.examples // 10:,} examples {early / 1e6:.1f} MB, '
-      f'after {args.examples:,} {late / 1e6:.1f} MB ({late / early - 1:+.1%})'
+      f'{count:9,} examples  {size / 1e6:7.1f} MB  {size / rows[0][1] - 1:+.1%}'
     )
 
 

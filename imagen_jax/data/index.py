@@ -147,7 +147,8 @@ class Index:
         f'{path} has {there} bytes, {FILE} says {size}; delete '
         f'{self.directory}, it is made again'
       )
-    return np.memmap(path, dtype, 'r')
+    # As a plain array: NumPy's class for maps makes every access slower.
+    return np.memmap(path, dtype, 'r').view(np.ndarray)
 
 
 def split(rows: np.ndarray, kept: np.ndarray, share: float, name: str):

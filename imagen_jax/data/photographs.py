@@ -109,14 +109,14 @@ class Photographs:
         i = int(
           uniforms(seed, position, 1, shuffling.REPLACEMENT, attempt)[0] * n
         )
+      row, text = self.entry(i)
       try:
-        image = self._decode(i, pictures)
+        image = self._decode(row, text, pictures)
       except images.BadPicture as e:
-        bad.append((self._text(i).id, str(e)))
+        bad.append((text.id, str(e)))
         continue
       u = uniforms(seed, position, 5, shuffling.FRAME, attempt)
-      captions = self._text(i).captions
-      return example(image, captions, pictures, self._reading, u), bad
+      return example(image, text.captions, pictures, self._reading, u), bad
     raise ValueError(
       f'{self.name}: {_ATTEMPTS} examples in a row are bad, the last is '
       f'{bad[-1][0]} ({bad[-1][1]}); mend the data'
@@ -127,7 +127,8 @@ class Photographs:
     for j in range(_ATTEMPTS):
       number = (i + j) % len(self)
       try:
-        return number, self._decode(number, Whole(resolution=resolution))
+        whole = Whole(resolution=resolution)
+        return number, self._decode(*self.entry(number), whole)
       except images.BadPicture:
         continue
     raise ValueError(f'{self.name}: {_ATTEMPTS} bad examples from {i} on')
@@ -135,9 +136,8 @@ class Photographs:
   def _text(self, i):
     return self._index.text(self._index.rows[self._rows[i]])
 
-  def _decode(self, i, pictures):
-    row = self._index.rows[self._rows[i]]
-    data = self.fetch(row, self._index.text(row))
+  def _decode(self, row, text, pictures):
+    data = self.fetch(row, text)
     return images.decode(data, framing.decode_side(pictures))
 
 
