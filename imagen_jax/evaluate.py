@@ -168,16 +168,17 @@ def run(cascade, plan, chosen, vocabulary, seed, out):
   """Draws and judges what is not there yet: the records of the examples.
 
   A picture whose record is missing, or was made by another checker, is read
-  again but not drawn again.
+  again but not drawn again; one that is gone is drawn again.
   """
   split = chosen[0].split
   path = out / f'{split}.jsonl'
-  done = records.read(path)
-  missing = [
-    e
-    for e in chosen
-    if e.index not in done or done[e.index]['checker'] != checker.VERSION
-  ]
+  done = {
+    index: record
+    for index, record in records.read(path).items()
+    if record['checker'] == checker.VERSION
+    and records.picture_path(out, split, index).exists()
+  }
+  missing = [e for e in chosen if e.index not in done]
   (out / split).mkdir(exist_ok=True)
   with tqdm.tqdm(
     total=len(chosen),

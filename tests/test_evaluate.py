@@ -77,6 +77,10 @@ def test_scores_resumes_and_grows(book, tmp_path, capsys):
   assert capsys.readouterr().out == first and len(book.drawn) == 5
   assert evaluate.main([*command, '6']) == 0
   assert len(book.drawn) == 6
+  (out / 'test_binding' / '00004.png').unlink()
+  book.drawn.append('a')  # keeps the rhythm of what is drawn wrong
+  assert evaluate.main([*command, '6']) == 0
+  assert book.drawn.pop() == book.drawn[4]
   scores = json.loads((out / 'scores.json').read_text())['test_binding']
   assert scores['n'] == 6 and scores['all']['ceiling'] == 1
   assert scores['objects']['right'] == 6
