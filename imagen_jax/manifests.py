@@ -142,7 +142,10 @@ def verify(directory, manifest):
     path = directory / name
     if not path.is_file():
       raise ValueError(f'{path} is missing; copy the cascade directory again')
-    found = sha256(path)
+    try:
+      found = sha256(path)
+    except OSError as e:
+      raise ValueError(f'{path} cannot be read: {e.strerror}') from e
     if found != expected:
       raise ValueError(
         f'{path} is truncated or altered: its sha256 is {found[:12]}, '

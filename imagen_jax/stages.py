@@ -11,7 +11,6 @@ and how it is best sampled. A *stage directory* holds all of that:
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 
@@ -193,7 +192,7 @@ def from_json(fields, where=CONFIG_FILE):
   for key, kinds in (('model', _MODELS), ('schedule', _SCHEDULES)):
     value = _table(fields.get(key, {}), f'{where}: {key}')
     kind = value.pop('kind', None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
       raise ValueError(f'{where}: {key} kind {kind!r}, not one of {[*kinds]}')
     fields[key] = field_types.build(kinds[kind], value, f'{where}: {key}')
   sampling = _table(fields.get('sampling', {}), f'{where}: sampling')
@@ -225,15 +224,11 @@ def write(directory, stage, params, dtype=np.float32, metadata=None):
 def read_config(directory):
   """The `Stage` in a stage directory, without its weights."""
   path = pathlib.Path(directory) / CONFIG_FILE
-  try:
-    fields = json.loads(path.read_text())
-  except FileNotFoundError as e:
-    raise ValueError(
-      f'{path} is missing: {directory} is no stage directory; give the '
-      "'stage' directory inside a training work directory"
-    ) from e
-  except (json.JSONDecodeError, UnicodeDecodeError) as e:
-    raise ValueError(f'{path} is damaged ({e}); export it again') from e
+  fields = weights.load_json(
+    path,
+    f'{path} is missing: {directory} is no stage directory; give the '
+    "'stage' directory inside a training work directory",
+  )
   return from_json(fields, str(path))
 
 

@@ -43,6 +43,7 @@ def test_round_trip_through_the_directory(stage, tmp_path):
     ({'low_res': 0}, 'resolution 8 is no multiple of low_res 0'),
     ({'resolution': '8'}, "resolution is '8'; it must be int"),
     ({'resolution': 16}, "resolution 16 differs from the model's 8"),
+    ({'model': {'kind': []}}, r'model kind \[\], not one of'),
     ({'model': [1]}, r'model is \[1\] and no table'),
     ({'model': {'kind': 'unet', 'widths': [8.5]}}, 'it must be tuple of int'),
     ({'model': {'kind': 'unet', 'groups': 3}}, 'no multiples of groups=3'),
@@ -75,6 +76,8 @@ def test_missing_and_damaged_files(tmp_path):
   (tmp_path / 'stage.json').write_text('{"name": ')
   with pytest.raises(ValueError, match='stage.json is damaged'):
     stages.read(tmp_path)
+  with pytest.raises(ValueError, match='stage.json/stage.json cannot be read'):
+    stages.read(tmp_path / 'stage.json')
 
 
 @pytest.mark.parametrize('name', ['keep_mean', 'residual'])
