@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from flax import errors as flax_errors
 
+from imagen_jax import fields as field_types
 from imagen_jax import manifests, stage_sampler
 from imagen_jax import stages as stages_lib
 from imagen_jax.text import encoders
@@ -118,8 +119,10 @@ class Cascade:
 
   def draw(self, requests, plan, *, seed=0, progress=None) -> np.ndarray:
     """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3]."""
-    if not 0 <= seed < 2**32:
-      raise ValueError(f'seed is {seed}; it must lie in [0, 2^32)')
+    if not field_types.fits(seed, int) or not 0 <= seed < 2**32:
+      raise ValueError(
+        f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
+      )
     captions = list(dict.fromkeys(r.caption for r in requests))
     text, mask = self.encoder.encode(captions)
     row_of = {caption: row for row, caption in enumerate(captions)}

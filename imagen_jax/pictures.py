@@ -21,6 +21,7 @@ NAME_LENGTH = 60  # characters of the prompt in a file name
 _NAME_BYTES = 200  # of them in UTF-8; file systems allow 255, with the number
 SHEET_TILE = 256  # pixels, largest side of a picture on a sheet
 SHEET_PIXELS = 16_000_000  # beyond that the pictures on a sheet shrink
+SHEET_MOST = 5_000  # pictures on a sheet; more would be a file of gigabytes
 _MARGIN = 8  # pixels between the pictures of a sheet
 _LINE = 20  # pixels, height of a caption
 

@@ -3,7 +3,7 @@
   python -m imagen_jax.sample "a red fox at sunset" --out=DIR
 
 Writes one PNG per picture, named after its prompt, with the recipe in its
-metadata, and a contact sheet, sheet.png, where there are several.
+metadata, and a contact sheet, sheet.png, where there are 2 to 5,000.
 """
 
 import math
@@ -129,7 +129,7 @@ def read_prompts(prompts, path):
   prompts = list(prompts)
   if path is not None:
     try:
-      lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
+      lines = pathlib.Path(path).read_text(encoding='utf-8-sig').splitlines()
     except OSError as e:
       raise ValueError(
         f'--prompts_file={path} cannot be read: {e.strerror}'
@@ -180,7 +180,8 @@ def draw_and_write(cascade, plan, prompts, num_images, seed, out):
   drawn = cascade.stages[: len(plan)]
   size = drawn[-1].resolution
   names = dict(zip(prompts, pictures.slugs(prompts)))
-  sheet = pictures.Sheet(prompts, num_images, size) if requests[1:] else None
+  several = 1 < len(requests) <= pictures.SHEET_MOST
+  sheet = pictures.Sheet(prompts, num_images, size) if several else None
   written = []
   # Whole batches of every stage: grouping neither costs nor changes anything.
   group = math.lcm(*(stage.sampling.batch for stage in drawn))
@@ -204,7 +205,7 @@ def draw_and_write(cascade, plan, prompts, num_images, seed, out):
 def recipe(cascade, plan, request, seed):
   """What a picture's metadata says: enough to draw it again."""
   drawn = cascade.stages[: len(plan)]
-  levels = [f'{sampling.aug_level:g}' for sampling in plan[1:]]
+  levels = [_exactly(sampling.aug_level) for sampling in plan[1:]]
   text = {
     'prompt': request.caption,
     'seed': str(seed),
@@ -213,11 +214,16 @@ def recipe(cascade, plan, request, seed):
     'resolution': str(drawn[-1].resolution),
     'sampler': ','.join(sampling.sampler for sampling in plan),
     'steps': ','.join(str(sampling.steps) for sampling in plan),
-    'guidance': ','.join(f'{sampling.guidance:g}' for sampling in plan),
+    'guidance': ','.join(_exactly(sampling.guidance) for sampling in plan),
     'aug_level': ','.join(levels),
     'software': f'imagen_jax {imagen_jax.__version__}',
   }
   return {key: value for key, value in text.items() if value or key == 'prompt'}
+
+
+def _exactly(number):
+  """As short as it can be and still be read back as the same number."""
+  return repr(float(number)).removesuffix('.0')
 
 
 class Bar:

@@ -207,6 +207,7 @@ def test_plan_takes_one_value_or_one_per_stage(cascade):
     ({'upto': 64}, 'upto is 64, .* 8, 16, 32'),
     ({'num_images': 0}, 'num_images is 0'),
     ({'seed': -1}, 'seed is -1'),
+    ({'seed': 1.5}, r'seed is 1\.5; it must be a whole number'),
     ({'seed': 2**32}, 'seed is 4294967296'),
   ],
 )

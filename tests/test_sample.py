@@ -86,10 +86,27 @@ def test_pictures_and_their_metadata(capsys):
     assert (windows == image).all(axis=(-3, -2, -1)).any()
 
 
+def test_a_sheet_that_would_fill_the_memory_is_left_out(capsys, monkeypatch):
+  monkeypatch.setattr(pictures, 'SHEET_MOST', 2)
+  for prompts, sheets in ((2, 1), (3, 0)):
+    code, out, _ = run(
+      capsys, *tiny_cascade.CAPTIONS[:prompts], '--upto=8', '--out=a'
+    )
+    assert code == 0 and sum('sheet' in path for path in out) == sheets
+
+
 def test_metadata_draws_the_same_picture_again(capsys):
-  run(capsys, CAR, '--out=a', '--num_images=2', '--seed=3', '--guidance=2,1,4')
+  run(
+    capsys,
+    CAR,
+    '--out=a',
+    '--num_images=2',
+    '--seed=3',
+    '--guidance=2.3456789,1,4',
+  )
   name = 'a-blue-car-to-the-left-of-a-yellow-star_seed3_1.png'
   image, text = pictures.read_png(f'a/{name}')
+  assert text['guidance'] == '2.3456789,1,4'
   flags = [
     f'--{key}={text[key]}' for key in ('seed', 'steps', 'guidance', 'aug_level')
   ]
@@ -132,7 +149,9 @@ def test_bar_counts_the_steps_of_all_stages_and_groups(capsys, monkeypatch):
 
 
 def test_prompts_file(capsys, tmp_path):
-  (tmp_path / 'prompts.txt').write_text(f'{KEYS}\n\n  {CAR} \n{FOX}\n')
+  text = f'{KEYS}\n\n  {CAR} \n{FOX}\n'
+  # With the mark that some editors put before UTF-8.
+  (tmp_path / 'prompts.txt').write_text(text, encoding='utf-8-sig')
   code, out, _ = run(
     capsys, FOX, '--prompts_file=prompts.txt', '--upto=8', '--out=a'
   )
