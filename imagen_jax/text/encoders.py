@@ -192,7 +192,12 @@ def load(directory: str) -> TextEncoder:
         f'{path / WEIGHTS_FILE}: {name} is {found}, {CONFIG_FILE} says '
         f'{shape}; copy both files from one encoder'
       )
-  params = weights.unflatten({name: found_weights[name] for name in shapes})
+  if left_over := sorted(set(found_weights) - set(shapes)):
+    raise ValueError(
+      f'{path / WEIGHTS_FILE}: {left_over[0]} is left over, {CONFIG_FILE} has '
+      'no place for it; copy both files from one encoder'
+    )
+  params = weights.unflatten(found_weights)
   return TextEncoder(config=config, params=params, tokenizer=tokenizer)
 
 

@@ -167,9 +167,13 @@ def _spec(leaf, folder):
     raise ValueError(
       f'driver {leaf.get("driver")!r} of {leaf}: only zarr is read'
     )
-  name = leaf['kvstore'].get('path', '').strip('/')
+  store = leaf['kvstore']
+  path = store.get('path') if isinstance(store, dict) else None
+  if not isinstance(path, str):
+    raise ValueError(f'{folder}/{_FILE} is damaged: {leaf} names no path')
+  name = path.strip('/')
   parts = name.split('/')
-  outside = not name or leaf['kvstore']['path'].startswith('/')
+  outside = not name or path.startswith('/')
   outside |= any(part in ('', '.', '..') for part in parts)
   if not folder.remote and not outside:  # links count too
     root = pathlib.Path(folder.place).resolve()
@@ -194,9 +198,11 @@ def _orbax(folder):
   driver = 'zarr3' if metadata.get('use_zarr3') else 'zarr'
   specs = {}
   for path in paths:
-    if path[0] != 'target' or path[1] == _NOT_NEEDED:
+    if path[:1] != ['target'] or path[1:2] in ([], [_NOT_NEEDED]):
       continue
     name = '.'.join(path)
+    if '/' in name:
+      raise ValueError(f'array path {name!r} leaves the checkpoint {folder}')
     kvstore = folder.kvstore(name)
     if metadata.get('use_ocdbt'):
       base = folder.kvstore('.')

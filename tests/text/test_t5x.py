@@ -88,6 +88,34 @@ def test_path_outside_the_directory_is_refused(copy, path):
     _read(directory)
 
 
+def test_names_of_orbax_stay_in_the_directory(tmp_path):
+  directory = tmp_path / 'checkpoint_1000'
+  shutil.copytree(ORBAX, directory)
+  path = directory / 'state' / '_METADATA'
+  metadata = json.loads(path.read_text())
+  leaf = next(iter(metadata['tree_metadata'].values()))
+  for keys, said in (
+    (['target', 'encoder', '../../x'], 'leaves the checkpoint'),
+    (['target'], None),
+  ):
+    leaf['key_metadata'] = [{'key': key, 'key_type': 2} for key in keys]
+    path.write_text(json.dumps(metadata))
+    if said:
+      with pytest.raises(ValueError, match=said):
+        _read(directory)
+    else:
+      assert _read(directory)
+
+
+@pytest.mark.parametrize('store', [5, {}, {'path': 5}])
+def test_specs_without_a_path_are_refused(copy, store):
+  directory, target = copy
+  target['encoder']['encoder_norm']['scale']['kvstore'] = store
+  _write(directory, target)
+  with pytest.raises(ValueError, match='checkpoint is damaged: .* no path'):
+    _read(directory)
+
+
 def test_link_out_of_the_directory_is_refused(copy):
   directory, _ = copy
   name = 'target.encoder.encoder_norm.scale'
