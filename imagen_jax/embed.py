@@ -228,8 +228,8 @@ def embed(
     captions=digest,
   )
   own = cache_writer.own_shards(manifest.shards, host, hosts)
-  cache_writer.adopt(out, manifest)
   with cache_writer.lock(out, own):
+    cache_writer.adopt(out, manifest)
     wanted = cache_writer.missing(out, manifest, own)
     work = gather(captions_lib.chain(sources), manifest.shards, wanted)
     encode = buckets.BucketEncoder(encoder, batch_tokens)

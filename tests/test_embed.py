@@ -76,6 +76,18 @@ def test_control_tokens_in_captions_are_text(encoder):
     assert (row < tokenizer.pieces).all()
 
 
+def test_a_cache_is_adopted_under_its_lock(encoder, tmp_path, monkeypatch):
+  """Two jobs that begin together must not both write the manifest."""
+  adopt = cache_writer.adopt
+
+  def locked(directory, manifest):
+    assert (directory / cache_writer.LOCK_FILE).exists()
+    adopt(directory, manifest)
+
+  monkeypatch.setattr(cache_writer, 'adopt', locked)
+  _embed(encoder, tmp_path / 'new', ['a red fox'], shards=1)
+
+
 class Stopped(Exception):
   """In place of a kill."""
 

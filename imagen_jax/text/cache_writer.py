@@ -60,12 +60,13 @@ def adopt(directory: str, manifest: cache.Manifest) -> None:
 
 @contextlib.contextmanager
 def lock(directory: str, shards: Sequence[int]):
-  """Keeps other processes from writing the same shards meanwhile.
+  """Makes the directory, and keeps others from the same shards meanwhile.
 
   Byte n of the lock file stands for shard n, so that hosts of one job do not
   disturb one another. The system lets go when the process ends, however.
   """
   path = pathlib.Path(directory) / LOCK_FILE
+  path.parent.mkdir(parents=True, exist_ok=True)
   with open(path, 'ab') as file:
     for shard in shards:
       try:
