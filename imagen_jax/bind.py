@@ -21,7 +21,7 @@ import numpy as np
 from imagen_jax import cascade, flags, manifests, weights
 from imagen_jax import stages as stages_lib
 from imagen_jax.data.emoji_scenes import grammar, splits
-from imagen_jax.text import encoders
+from imagen_jax.text import checkpoints, encoders, tokenizer_files
 
 TEXT = 'text'  # the text directory's name inside the cascade directory
 DTYPES = {
@@ -59,7 +59,13 @@ def parser():
     '--text',
     required=True,
     metavar='DIR',
-    help='text directory: encoder and tokenizer (no default)',
+    help='text encoder: a text directory, a Hugging Face directory or a T5X '
+    'checkpoint (no default)',
+  )
+  add(
+    '--tokenizer',
+    metavar='FILE',
+    help='its tokenizer (default: the one in --text)',
   )
   add(
     '--out',
@@ -77,7 +83,7 @@ def parser():
     '--dtype',
     choices=DTYPES,
     help='type of the weights on disk; 16 bits halve the files (default: as '
-    'they are)',
+    'they are, float32 for an encoder that is no text directory)',
   )
   add(
     '--vocabulary',
@@ -119,6 +125,7 @@ def main(argv=None):
       settings={name: getattr(args, name) for name in SETTINGS},
       dtype=args.dtype,
       replace=args.replace,
+      tokenizer=args.tokenizer,
     )
   except (ValueError, OSError) as e:
     return flags.failed(e, args.out)
@@ -126,17 +133,28 @@ def main(argv=None):
   return 0
 
 
-def bind(stages, text, out, *, words, settings, dtype=None, replace=False):
+def bind(
+  stages,
+  text,
+  out,
+  *,
+  words,
+  settings,
+  dtype=None,
+  replace=False,
+  tokenizer=None,
+):
   """Makes the cascade directory `out`; returns its manifest.
 
   Args:
     stages: stage directories or training work directories, coarse to fine.
-    text: text directory.
+    text: text directory, or what else `text.load_encoder` reads.
     out: where the cascade directory is to appear.
     words: claimed vocabulary, or None.
     settings: name in SETTINGS -> None or text 'V' or 'V,V,V'.
     dtype: name in DTYPES, or None to keep the files' own.
     replace: whether a cascade directory at `out` may be replaced.
+    tokenizer: that of the encoder, where it does not lie beside it.
 
   Raises:
     ValueError: with one line, where something does not fit.
@@ -148,7 +166,7 @@ def bind(stages, text, out, *, words, settings, dtype=None, replace=False):
     [stages_lib.read_config(directory) for directory in directories], settings
   )
   cascade.check_chain(configs)
-  encoder = encoders.load(text)
+  encoder = load_text(text, tokenizer, configs[0].max_length)
   cascade.check_text(
     configs, encoder.config.width, encoder.tokenizer.max_length
   )
@@ -161,6 +179,24 @@ def bind(stages, text, out, *, words, settings, dtype=None, replace=False):
     manifest = manifests.make(fresh, stages=names, text=TEXT, words=words)
     weights.save_json(fresh / manifests.FILE, manifests.to_json(manifest))
   return manifest
+
+
+def load_text(source, tokenizer, max_length):
+  """The encoder; a text directory of ours says tokenizer and length itself."""
+  if not _is_ours(source):
+    return checkpoints.load_encoder(
+      source, max_length=max_length, tokenizer=tokenizer
+    )
+  if tokenizer is not None:
+    raise ValueError(
+      f'--tokenizer={tokenizer}: the text directory {source} has its own; '
+      'leave the flag out'
+    )
+  return encoders.load(source)
+
+
+def _is_ours(source):
+  return (pathlib.Path(source) / encoders.CONFIG_FILE).is_file()
 
 
 def stage_directory(path):
@@ -271,15 +307,12 @@ def _copy_stage(directory, config, destination, dtype):
 
 
 def _copy_text(text, encoder, destination, dtype):
-  if dtype is not None:
-    encoders.save(destination, encoder, DTYPES[dtype])
+  if dtype is not None or not _is_ours(text):
+    encoders.save(destination, encoder, DTYPES[dtype or 'float32'])
     return
   destination.mkdir()
-  for name in (
-    encoders.CONFIG_FILE,
-    encoders.WEIGHTS_FILE,
-    encoders.TOKENIZER_FILE,
-  ):
+  tokenizer, _ = tokenizer_files.to_file(encoder.tokenizer)
+  for name in (encoders.CONFIG_FILE, encoders.WEIGHTS_FILE, tokenizer):
     shutil.copyfile(pathlib.Path(text) / name, destination / name)
 
 

@@ -1,5 +1,6 @@
 """The bind command: what it makes, what it checks, that it is atomic."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,7 +14,7 @@ import safetensors.numpy
 
 from imagen_jax import bind, manifests, stages, weights
 from imagen_jax import cascade as cascade_lib
-from imagen_jax.text import encoders
+from imagen_jax.text import checkpoints, encoders
 from tests import tiny_cascade
 
 
@@ -95,6 +96,36 @@ def test_weights_in_16_bits(capsys, name, dtype):
     np.testing.assert_array_equal(
       np.asarray(found[path]), value.astype(dtype).astype(np.float32)
     )
+
+
+def test_an_encoder_of_hugging_face_becomes_a_text_directory(capsys):
+  """At the length that the stages were made for; and is copied from there."""
+  source = pathlib.Path(__file__).parent / 'data/huggingface/bert_tiny'
+  pathlib.Path('vocab.txt').write_text('[PAD]\n[UNK]\n[CLS]\n[SEP]\nfox\n')
+  expected = checkpoints.load_encoder(
+    source / 'new_names', max_length=9, tokenizer='.'
+  )
+  width, stage = expected.config.width, tiny_cascade.stage(8)
+  model = dataclasses.replace(stage.model, text_width=width)
+  stage = dataclasses.replace(
+    stage, model=model, text_width=width, max_length=9
+  )
+  stages.write('s8', stage, tiny_cascade.random_params(stage))
+  for out, *flags in (
+    ('a', f'--text={source / "new_names"}', '--tokenizer=.'),
+    ('b', '--text=a/text'),
+  ):
+    code, _, err = run(capsys, '--stages=s8', f'--out={out}', *flags)
+    assert (code, err) == (0, [])
+    encoder = cascade_lib.load_cascade(out).encoder
+    found, wanted = encoder.fingerprint(), expected.fingerprint()
+    assert found.pop('tokenizer') and wanted.pop('tokenizer')
+    assert found == wanted
+    np.testing.assert_array_equal(
+      encoder.tokenizer.encode(['fox red'])[0],
+      expected.tokenizer.encode(['fox red'])[0],
+    )
+  assert pathlib.Path('b/text/tokenizer.json').exists()
 
 
 def test_another_encoder_than_in_training_is_noted(capsys):
@@ -218,6 +249,8 @@ def _shorten_text():
     (None, ['--stages=s8,s16,s32,s32'], '4 stages given, a cascade has 1 to 3'),
     (None, ['--stages=none'], 'none is no stage directory'),
     (None, ['--stages=s8', '--text=none'], 'none'),
+    (None, ['--stages=s8/stage.json'], 'stage.json cannot be read: Not a dir'),
+    (None, ['--stages=s8', '--tokenizer=x'], 'has its own; leave the flag out'),
     (None, ['--stages=s8', '--steps=1,2'], 'has 2 values for 1 stages'),
     (None, ['--stages=s8', '--steps=x'], '--steps=x: '),
     (None, ['--stages=s8', '--steps=0'], 'steps is 0'),
