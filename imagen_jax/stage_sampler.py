@@ -2,11 +2,12 @@
 
 Noise -> guided, thresholded denoiser -> sampler, for a super-resolution stage
 on top of a low-res picture that is corrupted at the chosen aug_level and then
-upsampled (appendix A.32). Everything runs at one compiled batch size, so that
-a picture does not depend on its companions: XLA's results differ in the last
-bits between batch sizes.
+upsampled (appendix A.32); or from a picture that is changed (`Edit`).
+Everything runs at one compiled batch size, so that a picture does not depend on
+its companions: XLA's results differ in the last bits between batch sizes.
 
-  text [n, l, d], mask [n, l], low_res uint8 [n, q, q, 3] -> uint8 [n, r, r, 3]
+  text [n, l, d], mask [n, l], low_res uint8 [n, h / f, w / f, 3]
+    -> uint8 [n, h, w, 3]
 """
 
 import dataclasses
@@ -24,16 +25,45 @@ from imagen_jax.diffusion import (
   guidance,
   images,
   process,
+  repainting,
   samplers,
   thresholding,
 )
 
 # Purposes of a picture's keys; the values are part of what a seed means.
-_START, _AUGMENT, _STEPS = 0, 1, 2
+_START, _AUGMENT, _STEPS, _REPAINT = 0, 1, 2, 3
 # Grids are padded to a multiple of this many steps: one program for all.
 _CAPACITY = 256
 # Seconds between two reports of progress, about; segments grow towards it.
 _REPORT_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Edit:
+  """Pictures to start from instead of noise, at the stage's resolution."""
+
+  picture: np.ndarray  # uint8 [n, h, w, 3]
+  strength: float = 1.0  # share of the steps done anew, 0 = none to 1 = all
+  mask: np.ndarray | None = None  # bool [n, h, w]: to draw anew; None = all
+  resamples: int = 1  # times each step is done, where there is a mask
+
+  def __post_init__(self):
+    if not 0 <= self.strength <= 1:
+      raise ValueError(f'strength is {self.strength}; it must lie in [0, 1]')
+    if self.resamples < 1:
+      raise ValueError(
+        f'resamples is {self.resamples}; it must be at least 1 (once)'
+      )
+    if self.mask is not None and self.mask.shape != self.picture.shape[:3]:
+      raise ValueError(
+        f'the mask is {list(self.mask.shape)}, the picture '
+        f'{list(self.picture.shape)}; give a mask of the size of the picture'
+      )
+
+  def rows(self, rows):
+    """The edit of some pictures alone."""
+    mask = None if self.mask is None else self.mask[rows]
+    return dataclasses.replace(self, picture=self.picture[rows], mask=mask)
 
 
 def draw(
@@ -46,6 +76,9 @@ def draw(
   index,
   sampling,
   low_res=None,
+  size=None,
+  negative=None,
+  edit=None,
   progress=None,
 ):
   """Draws n pictures with one stage, in batches of `stage.sampling.batch`.
@@ -60,58 +93,89 @@ def draw(
       resolution and purpose alone make the keys.
     sampling: the `stages.Sampling` to use, but for its batch: that of the
       stage is part of what a seed means.
-    low_res: uint8 [n, q, q, 3], for a super-resolution stage.
-    progress: None, or called as progress(done, total) in network steps of all
+    low_res: uint8 [n, h / f, w / f, 3], for a super-resolution stage.
+    size: (h, w) of the pictures; None = the stage's resolution.
+    negative: (text, mask) like the two above: what guidance leads away from;
+      None = no text, as in the paper.
+    edit: an `Edit`; None = from noise.
+    progress: None, or called as progress(done, total) in steps of all
       batches, at the start and at the borders of the segments.
 
   Returns:
-    uint8 [n, r, r, 3].
+    uint8 [n, h, w, 3].
   """
   n, batch = len(index), stage.sampling.batch
-  size = stage.resolution
-  pictures = np.zeros([n, size, size, 3], np.uint8)
-  total = -(-n // batch) * sampling.steps
+  height, width = size or (stage.resolution, stage.resolution)
+  if edit is not None and edit.strength == 0:
+    return np.array(edit.picture)
+  pictures = np.zeros([n, height, width, 3], np.uint8)
+  steps = _steps(sampling, edit)
+  total = -(-n // batch) * steps
   for done, first in enumerate(range(0, n, batch)):
     rows = np.minimum(np.arange(first, first + batch), n - 1)  # last: padding
     report = progress and functools.partial(
-      lambda before, step: progress(before + step, total),
-      done * sampling.steps,
+      lambda before, step: progress(before + step, total), done * steps
     )
     part = _draw_batch(
       stage,
       params,
       (text[rows], mask[rows]),
+      None if negative is None else tuple(x[rows] for x in negative),
       (np.uint32(seed), np.asarray(index, np.int32)[rows]),
       None if low_res is None else low_res[rows],
+      (height, width),
+      None if edit is None else edit.rows(rows),
       sampling,
       report,
     )
     pictures[first : first + batch] = part[: n - first]
+  if edit is not None and edit.mask is not None:
+    # The known part to the last bit.
+    return np.where(edit.mask[..., None], pictures, edit.picture)
   return pictures
 
 
-def _draw_batch(stage, params, text, noise, low_res, sampling, report):
-  """One compiled batch: uint8 [b, r, r, 3]."""
+def _steps(sampling, edit):
+  """How many of the steps are run: at least one."""
+  if edit is None:
+    return sampling.steps
+  return max(1, round(edit.strength * sampling.steps))
+
+
+def _draw_batch(
+  stage, params, text, negative, noise, low_res, size, edit, sampling, report
+):
+  """One compiled batch: uint8 [b, h, w, 3]."""
   if report:
     report(0)
-  begin, run, finish = _programs(stage, _compiled_part(stage, sampling))
-  steps = sampling.steps
-  u = grids.fractions(steps, -(-steps // _CAPACITY) * _CAPACITY)
-  carry, keys, levels, weights, condition = begin(
+  steps = _steps(sampling, edit)
+  masked = edit is not None and edit.mask is not None
+  begin, run, finish = _programs(
+    stage,
+    _compiled_part(stage, sampling),
+    size,
+    edit.resamples if masked else None,
+  )
+  capacity = -(-sampling.steps // _CAPACITY) * _CAPACITY
+  carry, keys, levels, inputs = begin(
     *noise,
-    u,
+    grids.fractions(sampling.steps, capacity, sampling.steps - steps),
     np.int32(steps),
     np.float32(sampling.guidance),
+    text,
+    negative,
     low_res,
     np.float32(sampling.aug_level),
+    None if steps == sampling.steps else edit.picture,
+    (edit.picture, edit.mask) if masked else None,
   )
-  condition |= {'text': text[0], 'mask': text[1]}
-  inputs = (params, condition, levels, weights)
   step, length = 0, 1 if report else steps
   while step < steps:
     length = min(length, steps - step)
     before = time.monotonic()
-    carry = run(carry, np.int32(step), np.int32(length), levels, keys, inputs)
+    carry = run(
+      carry, np.int32(step), np.int32(length), levels, keys, (params, inputs)
+    )
     step += length
     if report:
       carry.z.block_until_ready()
@@ -139,18 +203,77 @@ def _compiled_part(stage, sampling):
   )
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs:
+  """What the denoiser and the step need besides the weights."""
+
+  condition: dict  # text [b, l, d], mask [b, l]; low_res, aug_logsnr [b]
+  null: dict  # the same without text, or with the text to lead away from
+  levels: jax.Array  # [m], rising, padded with inf
+  weights: jax.Array  # [m], of guidance
+  known: jax.Array | None = None  # [b, h, w, 3] in [-1, 1]
+  mask: jax.Array | None = None  # [b, h, w, 1], 1 where it is drawn
+  keys: jax.Array | None = None  # [b], of the repainting
+
+
 @functools.lru_cache(maxsize=64)
-def _programs(stage, sampling):
-  """The compiled begin, segment and finish; one set per stage and process."""
+def _programs(stage, sampling, size, resamples):
+  """The compiled begin, segment and finish; one set per stage and process.
+
+  `resamples` is None where nothing is repainted.
+  """
+
+  def make_step(inputs):
+    step, inputs = step_function(sampling), inputs[1]
+    if resamples is None:
+      return step
+    return repainting.repaint_step(
+      step, inputs.known, inputs.mask, inputs.keys, inputs.levels, resamples
+    )
+
   run = samplers.compiled_segment(
-    functools.partial(make_denoise, stage, sampling), step_function(sampling)
+    lambda inputs: make_denoise(stage, sampling, *inputs), make_step
   )
 
-  def begin(seed, index, u, steps, weight, low_res, aug_level):
+  def begin(
+    seed,
+    index,
+    u,
+    steps,
+    weight,
+    text,
+    negative,
+    low_res,
+    aug_level,
+    start,
+    kept,
+  ):
     levels = grids.levels(spacing(sampling), stage.schedule, u, steps)
-    weights = guidance_weights(sampling, levels, weight)
-    z, keys, condition = _begin(stage, seed, index, low_res, aug_level)
-    return samplers.start(z), keys, levels, weights, condition
+    keys = functools.partial(_keys, _picture_keys(stage, seed, index))
+    z = _normal(keys(_START), size)
+    if start is not None:
+      z = process.add_noise(images.to_float(start), z, levels[0])
+    condition = {}
+    if low_res is not None:
+      condition = _low_res_condition(low_res, aug_level, keys(_AUGMENT), size)
+    known = {}
+    if kept is not None:
+      picture, mask = kept
+      known = {
+        'known': images.to_float(picture),
+        'mask': jnp.float32(mask)[..., None],
+        'keys': keys(_REPAINT),
+      }
+    null = conditioning.null_text(*text) if negative is None else negative
+    inputs = Inputs(
+      condition={**condition, 'text': text[0], 'mask': text[1]},
+      null={**condition, 'text': null[0], 'mask': null[1]},
+      levels=levels,
+      weights=guidance_weights(sampling, levels, weight),
+      **known,
+    )
+    return samplers.start(z), keys(_STEPS), levels, inputs
 
   def finish(z):
     return images.to_uint8(z), jnp.all(jnp.isfinite(z))
@@ -158,48 +281,47 @@ def _programs(stage, sampling):
   return jax.jit(begin), run, jax.jit(finish)
 
 
-def _begin(stage, seed, index, low_res, aug_level):
-  """Start noise, the keys of the steps, and what the low-res picture says."""
+def _picture_keys(stage, seed, index):
+  """A key for each picture, [b]."""
   # Named: a user's default kind of key must not change what a seed means.
   key = jax.random.key(seed, impl='threefry2x32')
   key = jax.random.fold_in(key, stage.resolution)
-  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-  keys_for = jax.vmap(jax.random.fold_in, (0, None))
-
-  def normal(keys, size):
-    shape = (size, size, 3)
-    return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
-
-  z = normal(keys_for(keys, _START), stage.resolution)
-  condition = {}
-  if stage.low_res is not None:
-    low_res, aug_logsnr = conditioning.augment(
-      images.to_float(low_res),
-      jnp.full(index.shape, aug_level),
-      normal(keys_for(keys, _AUGMENT), stage.low_res),
-    )
-    condition = {
-      'low_res': conditioning.upsample(low_res, stage.resolution),
-      'aug_logsnr': aug_logsnr,
-    }
-  return z, keys_for(keys, _STEPS), condition
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
-def make_denoise(stage, sampling, inputs):
+def _keys(keys, purpose):
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, purpose)
+
+
+def _normal(keys, size):
+  shape = (*size, 3)
+  return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
+
+
+def _low_res_condition(low_res, aug_level, keys, size):
+  """The low-res picture, corrupted and upsampled, and how noisy it is."""
+  low_res, aug_logsnr = conditioning.augment(
+    images.to_float(low_res),
+    jnp.full(low_res.shape[0], aug_level),
+    _normal(keys, low_res.shape[1:3]),
+  )
+  up = conditioning.upsample(low_res, size)
+  return {'low_res': up, 'aug_logsnr': aug_logsnr}
+
+
+def make_denoise(stage, sampling, params, inputs):
   """Network -> x0 -> guidance -> thresholding, composed."""
-  params, condition, levels, weights = inputs
   network = stages.network(stage)
 
   def predict(z, logsnr, condition):
     prediction = network.apply({'params': params}, z, logsnr, **condition)
     return process.to_x0(prediction, z, logsnr, stage.prediction)
 
-  text, mask = conditioning.null_text(condition['text'], condition['mask'])
   denoise = guidance.guided_batch(
     predict,
-    condition,
-    {**condition, 'text': text, 'mask': mask},
-    _weight(sampling, levels, weights),
+    inputs.condition,
+    inputs.null,
+    _weight(sampling, inputs.levels, inputs.weights),
     finish_guidance(sampling),
   )
   threshold = threshold_function(sampling)

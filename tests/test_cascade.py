@@ -95,9 +95,13 @@ def test_a_stage_goes_on_from_the_picture_of_the_last(cascade, pictures):
 
 
 def test_one_program_serves_every_number_of_steps(cascade):
-  for steps in (1, 2, 7):
-    cascade.sample([FOX], upto=8, steps=steps)
-  _, run, _ = stage_sampler._programs(cascade.stages[0], True)
+  stage_sampler._programs.cache_clear()
+  for steps, weight in ((1, 3.0), (2, 3.0), (7, 5.0)):
+    cascade.sample([FOX], upto=8, steps=steps, guidance=weight)
+  assert stage_sampler._programs.cache_info().currsize == 1
+  stage = cascade.stages[0]
+  part = stage_sampler._compiled_part(stage, stage.sampling)
+  _, run, _ = stage_sampler._programs(stage, part, (8, 8), None)
   assert run._cache_size() == 1
 
 

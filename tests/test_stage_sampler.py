@@ -188,13 +188,16 @@ def _denoiser(sampling, kind, levels):
       jnp, z, logsnr.reshape(-1, 1, 1, 1), text
     )
   )
-  condition = {'text': jnp.asarray(TEXT), 'mask': jnp.ones((2, 5), bool)}
-  weights = stage_sampler.guidance_weights(sampling, levels, WEIGHT)
+  mask = jnp.ones((2, 5), bool)
+  inputs = stage_sampler.Inputs(
+    condition={'text': jnp.asarray(TEXT), 'mask': mask},
+    null={'text': jnp.zeros_like(TEXT), 'mask': mask},
+    levels=levels,
+    weights=stage_sampler.guidance_weights(sampling, levels, WEIGHT),
+  )
   with mock.patch.object(stages, 'network', lambda stage: toy):
     return stage_sampler.make_denoise(
-      types.SimpleNamespace(prediction=kind),
-      sampling,
-      ({}, condition, levels, weights),
+      types.SimpleNamespace(prediction=kind), sampling, {}, inputs
     )
 
 

@@ -47,10 +47,10 @@ def augment(low_res, aug_level, noise):
   return process.add_noise(low_res, noise, logsnr), logsnr
 
 
-def upsample(low_res, resolution):
-  """Bilinear upsampling to [b, resolution, resolution, 3].
+def upsample(low_res, size):
+  """Bilinear upsampling to `size` = (h, w): [b, h, w, 3].
 
   The paper does not name the filter; SR3's is bicubic, DeepFloyd IF's bilinear.
   """
   b, _, _, c = low_res.shape
-  return jax.image.resize(low_res, (b, resolution, resolution, c), 'bilinear')
+  return jax.image.resize(low_res, (b, *size, c), 'bilinear')

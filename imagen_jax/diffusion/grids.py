@@ -37,8 +37,8 @@ def karras(schedule, u) -> jax.Array:
   return -2 * _RHO * jnp.log(high + u * (low - high))
 
 
-def fractions(steps: int, capacity=None) -> np.ndarray:
-  """The u of `steps` steps, then zeros: float32 [capacity + 1].
+def fractions(steps: int, capacity=None, first: int = 0) -> np.ndarray:
+  """The u of steps `first` to `steps`, then zeros: float32 [capacity + 1].
 
   Raises ValueError unless 1 <= steps <= capacity (None: `steps`).
   """
@@ -51,7 +51,7 @@ def fractions(steps: int, capacity=None) -> np.ndarray:
       'steps or a larger capacity.'
     )
   u = np.zeros(capacity + 1, np.float32)
-  u[: steps + 1] = np.linspace(1.0, 0.0, steps + 1)
+  u[: steps + 1 - first] = np.linspace(1.0, 0.0, steps + 1)[first:]
   return u
 
 

@@ -11,7 +11,7 @@ standard normal, and only Heun's method calls `denoise` once more. Keep the
 number of programs small: `segment` compiled once runs any stretch of any grid
 of its length.
 
-  program = compiled_segment(make_denoise, ddim_step)
+  program = compiled_segment(make_denoise, lambda inputs: ddim_step)
   carry = start(z)
   for i in range(0, steps, 8):
     carry = program(carry, i, 8, grid, keys, inputs)
@@ -194,17 +194,18 @@ def sample(denoise, z, grid, step, keys) -> jax.Array:
   return segment(denoise, start(z), 0, length, grid, step, keys).z
 
 
-def compiled_segment(make_denoise, step):
+def compiled_segment(make_denoise, make_step):
   """`segment` as one program: (carry, i, length, grid, keys, inputs) -> carry.
 
-  `make_denoise(inputs) -> denoise` brings parameters and conditions in as
-  arguments: closed over, they would be compiled in as constants. The carry is
-  donated, so do not use it again. Call this once and keep the result: each
-  call makes a program of its own.
+  `make_denoise(inputs) -> denoise` and `make_step(inputs) -> step` bring
+  parameters and conditions in as arguments: closed over, they would be compiled
+  in as constants. The carry is donated, so do not use it again. Call this once
+  and keep the result: each call makes a program of its own.
   """
 
   def run(carry, i, length, grid, keys, inputs):
-    return segment(make_denoise(inputs), carry, i, length, grid, step, keys)
+    denoise, step = make_denoise(inputs), make_step(inputs)
+    return segment(denoise, carry, i, length, grid, step, keys)
 
   return jax.jit(run, donate_argnums=0)
 

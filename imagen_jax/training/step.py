@@ -69,7 +69,7 @@ def example_losses(stage, apply, params, batch, noise):
     low_res, aug_logsnr = conditioning.augment(
       images.to_float(batch['low_res']), noise.aug_level, noise.aug_eps
     )
-    up = conditioning.upsample(low_res, x0.shape[1])
+    up = conditioning.upsample(low_res, x0.shape[1:3])
     extra = {'low_res': up, 'aug_logsnr': aug_logsnr}
   prediction = apply({'params': params}, z, logsnr, text, mask, **extra)
   error = process.squared_error(

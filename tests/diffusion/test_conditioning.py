@@ -45,7 +45,7 @@ def test_augment_has_a_level_per_example():
 def test_upsample_is_bilinear_at_pixel_centres():
   ramp = jnp.arange(4.0).reshape(1, 1, 4, 1)
   ramp = jnp.broadcast_to(ramp, (1, 4, 4, 3))
-  up = conditioning.upsample(ramp, 8)
+  up = conditioning.upsample(ramp, (8, 8))
   expected = [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
   for row in np.asarray(up[0, :, :, 0]):
     np.testing.assert_allclose(row, expected, atol=1e-6)

@@ -56,7 +56,9 @@ def _flow_end(z, logsnr):
 )
 def test_order_of_convergence_to_the_probability_flow(step, order, error):
   z = _z().astype(np.float64)
-  program = samplers.compiled_segment(lambda inputs: _gaussian_denoise, step)
+  program = samplers.compiled_segment(
+    lambda inputs: _gaussian_denoise, lambda inputs: step
+  )
   errors = []
   for steps in (32, 64, 128):
     grid = np.full(129, np.inf)
@@ -168,7 +170,7 @@ def _make_extreme(inputs):
 
 @functools.cache
 def _extreme_program(step):
-  return samplers.compiled_segment(_make_extreme, step)
+  return samplers.compiled_segment(_make_extreme, lambda inputs: step)
 
 
 def _sample_extreme(step, kind, steps, x0, perfect):
@@ -232,7 +234,7 @@ def _inputs(b=3):
 
 @functools.cache
 def _network_program(step):
-  return samplers.compiled_segment(_network, step)
+  return samplers.compiled_segment(_network, lambda inputs: step)
 
 
 def _grid(steps, schedule=None, capacity=STEPS_COMPILED):

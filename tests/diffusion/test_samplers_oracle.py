@@ -66,7 +66,7 @@ def _toy_inputs(case, prediction, mode):
 @functools.cache
 def _toy_program(step, **settings):
   step = functools.partial(step, **settings) if settings else step
-  return samplers.compiled_segment(_make_toy, step)
+  return samplers.compiled_segment(_make_toy, lambda inputs: step)
 
 
 def _cases(sampler):
