@@ -116,7 +116,6 @@ class Words:
 
 def our_batches(directory, side):
   """The real pipeline: index, permutation, captions and all."""
-  sys.path.insert(0, str(ROOT))
   from imagen_jax.data import index, photographs, pipeline, sources
 
   reading = photographs.Reading(keep=index.Filter(min_side=side))
@@ -213,12 +212,15 @@ def memory(directory, examples):
 
 def measure(args):
   """One reader, in a process of its own."""
-  os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+  if args.measure != 'memory':
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+  sys.path.insert(0, str(ROOT))
   directory = pathlib.Path(args.directory)
   if args.measure == 'first':
     print(json.dumps(list(first_batches(directory))))
   elif args.measure == 'memory':
-    print(json.dumps(list(memory(directory, args.examples))))
+    for row in memory(directory, args.examples):
+      print(json.dumps(row), flush=True)
   else:
     reader = READERS[args.measure](directory, args.side, args.reduced)
     print(json.dumps(rate(reader, args.seconds)))
@@ -289,12 +291,17 @@ def show_memory(args):
     directory = pathlib.Path(args.directory or temporary)
     if not (directory / 'shards').exists():
       write_small(directory, args.examples)
-    flags = '--measure=memory', f'--examples={args.examples}'
-    rows = run(sys.executable, directory, *flags)
-  for count, size in rows:
-    print(
-      f'{count:9,} examples  {size / 1e6:7.1f} MB  {size / rows[0][1] - 1:+.1%}'
-    )
+    command = [sys.executable, __file__, f'--directory={directory}']
+    command += ['--measure=memory', f'--examples={args.examples}']
+    first = None
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+      for line in process.stdout:
+        count, size = json.loads(line)
+        first = first or size
+        change = f'{size / first - 1:+.1%}'
+        print(
+          f'{count:9,} examples  {size / 1e6:7.1f} MB  {change}', flush=True
+        )
 
 
 if __name__ == '__main__':
