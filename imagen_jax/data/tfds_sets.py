@@ -132,7 +132,7 @@ def _data_source(found, split, image, name):
   try:
     return found.as_data_source(split=split, decoders=_undecoded(image))
   except (ValueError, KeyError) as e:
-    raise _no_split(found, split, name) from e
+    raise _no_split(f'tfds:{name}', split, found.info.splits) from e
 
 
 def _undecoded(image):
@@ -142,10 +142,9 @@ def _undecoded(image):
   return sequential.nested(image, tfds.decode.SkipDecoding())
 
 
-def _no_split(found, split, name):
+def _no_split(name, split, there):
   return ValueError(
-    f'tfds:{name} has no split {split!r}; there are: '
-    f'{", ".join(sorted(found.info.splits))}'
+    f'{name} has no split {split!r}; there are: {", ".join(sorted(there))}'
   )
 
 
@@ -162,7 +161,7 @@ def _read_forward(name, data_dir, split, image, caption, epoch):
     shuffle_seed=epoch, interleave_cycle_length=1, try_autocache=False
   )
   if split not in found.info.splits and '[' not in split:
-    raise _no_split(found, split, name)
+    raise _no_split(f'tfds:{name}', split, found.info.splits)
   data = found.as_dataset(
     split=split,
     decoders=_undecoded(image),
@@ -190,6 +189,8 @@ def task_items(name, split, image, caption, epoch):
       f'seqio:{name} is not registered ({str(e).splitlines()[0][:120]}); '
       'import the module that registers it in the gin file'
     ) from e
+  if split not in task.splits:
+    raise _no_split(f'seqio:{name}', split, task.splits)
   data = task.get_dataset(
     sequence_length=None, split=split, shuffle=True, seed=epoch, num_epochs=1
   )

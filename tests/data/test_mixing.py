@@ -61,3 +61,18 @@ def test_a_folder_shards_and_scenes(tmp_path):
   held = mixture.open('validation')
   assert held.example(0, 8)['caption'] == held.caption(0)
   assert len(source.fingerprint) == 3
+
+
+def test_parts_of_equal_length_are_gone_through_in_orders_of_their_own(
+  tmp_path,
+):
+  folder = sources.Folder(
+    directory=str(sets.folder(tmp_path / 'folder', 30)), reading=sets.LOOSE
+  )
+  mixture = sources.Mixture(sources=(folder, folder), weights=(0.5, 0.5))
+  words = sets.batches(mixture.open('train'), 40).batch(0)['words'].tolist()
+  left, parts = mixing.shares((0.5, 0.5)), ([], [])
+  for position, word in enumerate(words):
+    parts[mixing.locate(position, left)[0]].append(word)
+  assert len(set(parts[0])) == len(set(parts[1])) == 20
+  assert parts[0] != parts[1]

@@ -1,9 +1,11 @@
 """The stream: a function of (seed, k), for any hosts, threads and workers."""
 
+import dataclasses
 import itertools
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from imagen_jax.data import loading, quarantine, sources
@@ -115,6 +117,32 @@ def test_too_many_bad_ones_stop_the_run(root, tmp_path):
   with pytest.raises(ValueError, match='4 of .* more than .* 1.0%: 4 truncat'):
     for k in range(9):
       batches.batch(k)
+
+
+def test_the_square_lies_where_it_is_told_to(tmp_path):
+  root = sets.folder(tmp_path / 'set', 6, (90, 30))
+  picture = PIL.Image.new('RGB', (90, 30), 'red')
+  picture.paste('blue', (30, 0, 60, 30))
+  for i in range(6):
+    (root / f'{i:03d}.jpg').write_bytes(zoo.save(picture, 'JPEG', quality=95))
+
+  def blue(place):
+    reading = dataclasses.replace(sets.LOOSE, place=place)
+    source = sources.Folder(directory=str(root), reading=reading).open('train')
+    image = sets.batches(source, 20).batch(0)['image'].astype(int)
+    return (image[..., 2] > image[..., 0]).mean(axis=(1, 2))
+
+  assert (blue('centre') > 0.95).all()
+  share = blue('random')
+  assert share.min() < 0.3 and share.max() > 0.7
+
+
+def test_pictures_are_enlarged_where_it_is_asked_for(tmp_path):
+  root = sets.folder(tmp_path / 'set', 6)
+  reading = dataclasses.replace(sets.LOOSE, enlarge=True)
+  source = sources.Folder(directory=str(root), reading=reading).open('train')
+  batch = sets.batches(source, resolution=64).batch(0)
+  assert batch['image'].shape == (4, 64, 64, 3)
 
 
 def test_small_pictures_are_not_enlarged_unasked(root):

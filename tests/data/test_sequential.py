@@ -23,6 +23,8 @@ class _Data:
 class _Task:
   """Stands for a seqio Task: 12 pictures, one cut, one without words."""
 
+  splits = ('train', 'validation')
+
   def get_dataset(self, sequence_length, split, shuffle, seed, num_epochs):
     assert shuffle and num_epochs == 1 and sequence_length is None
     order = np.random.default_rng(seed).permutation(12)
@@ -97,6 +99,8 @@ def test_previews_and_what_is_missing():
     sets.batches(_open(image='picture')).batch(0)
   with pytest.raises(ValueError, match='seqio:other is not registered .No T'):
     sets.batches(_open(task='other')).batch(0)
+  with pytest.raises(ValueError, match="no split 'dev'; there are: train, val"):
+    sets.batches(_open(train='dev')).batch(0)
 
 
 def test_without_seqio(monkeypatch):
