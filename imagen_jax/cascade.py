@@ -19,8 +19,8 @@ import jax
 import numpy as np
 from flax import errors as flax_errors
 
+from imagen_jax import edits, manifests, stage_sampler
 from imagen_jax import fields as field_types
-from imagen_jax import manifests, stage_sampler
 from imagen_jax import stages as stages_lib
 from imagen_jax.text import encoders
 
@@ -61,6 +61,10 @@ class Cascade:
     guidance: float | Sequence[float] | None = None,
     steps: int | Sequence[int] | None = None,
     aug_level: float | Sequence[float] | None = None,
+    sampler: str | Sequence[str] | None = None,
+    grid: str | Sequence[str] | None = None,
+    negative: str | None = None,
+    source: edits.Source | None = None,
     progress: Callable[[str, int, int], None] | None = None,
   ) -> np.ndarray:
     """Draws `num_images` pictures of each caption.
@@ -72,9 +76,14 @@ class Cascade:
       upto: resolution of the last stage to run, pixels; None = all stages.
       guidance: weight w of section 2.2, 1 = off; like the two below one value
         for all stages or one per stage drawn; None = the stage's own.
-      steps: network evaluations.
+      steps: steps of the sampler.
       aug_level: noise on the low-res picture, in [0, 1] (section 2.4); may
         also be one value per super-resolution stage.
+      sampler: one of `stages.SAMPLERS`.
+      grid: what the steps divide evenly, one of `stages.GRIDS`.
+      negative: a caption to lead away from where guidance is on; None = from
+        no caption, as in the paper.
+      source: a picture to change; None = from noise.
       progress: called as progress(stage name, step, steps) now and then, in
         network steps over all batches of the stage.
 
@@ -87,7 +96,12 @@ class Cascade:
     if num_images < 1:
       raise ValueError(f'num_images is {num_images}; it must be at least 1')
     plan = self.plan(
-      upto=upto, guidance=guidance, steps=steps, aug_level=aug_level
+      upto=upto,
+      guidance=guidance,
+      steps=steps,
+      aug_level=aug_level,
+      sampler=sampler,
+      grid=grid,
     )
     for remark in self.remarks(captions):
       warnings.warn(remark, stacklevel=2)
@@ -96,18 +110,24 @@ class Cascade:
       for caption in captions
       for index in range(num_images)
     ]
-    return self.draw(requests, plan, seed=seed, progress=progress)
+    return self.draw(
+      requests,
+      plan,
+      seed=seed,
+      negative=negative,
+      source=source,
+      progress=progress,
+    )
 
-  def plan(self, *, upto=None, guidance=None, steps=None, aug_level=None):
+  def plan(self, *, upto=None, **settings):
     """Settings of the stages to run: a tuple of `stages.Sampling`.
 
-    Takes what `sample` takes; raises ValueError where it makes no sense.
+    Takes what `sample` takes: guidance, steps, aug_level, sampler, grid.
+    Raises ValueError where they make no sense.
     """
     drawn = self._stages_upto(upto)
     given = {
-      'guidance': _per_stage('guidance', guidance, drawn),
-      'steps': _per_stage('steps', steps, drawn),
-      'aug_level': _per_stage('aug_level', aug_level, drawn),
+      name: _per_stage(name, value, drawn) for name, value in settings.items()
     }
     return tuple(
       dataclasses.replace(
@@ -117,8 +137,20 @@ class Cascade:
       for i, stage in enumerate(drawn)
     )
 
-  def draw(self, requests, plan, *, seed=0, progress=None) -> np.ndarray:
-    """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3]."""
+  def draw(
+    self,
+    requests,
+    plan,
+    *,
+    seed=0,
+    negative=None,
+    source=None,
+    progress=None,
+  ) -> np.ndarray:
+    """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3].
+
+    The other arguments are those of `sample`.
+    """
     if not field_types.fits(seed, int) or not 0 <= seed < 2**32:
       raise ValueError(
         f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
@@ -127,6 +159,10 @@ class Cascade:
     text, mask = self.encoder.encode(captions)
     row_of = {caption: row for row, caption in enumerate(captions)}
     rows = [row_of[r.caption] for r in requests]
+    if negative is not None:
+      negative = tuple(
+        np.repeat(x, len(rows), axis=0) for x in self.encoder.encode([negative])
+      )
     pictures = None
     for stage, params, sampling in zip(self.stages, self.params, plan):
       try:
@@ -139,6 +175,8 @@ class Cascade:
           index=[r.index for r in requests],
           sampling=sampling,
           low_res=pictures,
+          negative=negative,
+          edit=source and source.at(stage.resolution, len(rows)),
           progress=progress and _named(progress, stage.name),
         )
       # `bind` compares the shapes; to trace every network again here would
@@ -245,7 +283,7 @@ def check_text(stages, width, max_length):
 
 def _per_stage(name, value, drawn):
   """One value, one per stage, or None -> a list with one per stage."""
-  if value is None or isinstance(value, numbers.Real):
+  if value is None or isinstance(value, numbers.Real | str):
     return [value] * len(drawn)
   values = list(value)
   if len(values) == 1:

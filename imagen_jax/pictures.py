@@ -67,9 +67,16 @@ def write_png(path, image: np.ndarray, text: Mapping[str, str]) -> None:
 
 
 def read_png(path) -> tuple[np.ndarray, dict[str, str]]:
-  """A picture file -> uint8 [h, w, 3] and its text metadata."""
-  with PIL.Image.open(path) as image:
-    return np.asarray(image.convert('RGB')), dict(image.text)
+  """A PNG file -> uint8 [h, w, 3] and its text metadata.
+
+  Raises ValueError naming a file that is none.
+  """
+  try:
+    with PIL.Image.open(path, formats=['PNG']) as image:
+      return np.asarray(image.convert('RGB')), dict(image.text)
+  except (OSError, ValueError, SyntaxError) as e:
+    reason = getattr(e, 'strerror', None) or 'it is no whole PNG file'
+    raise ValueError(f'{path} cannot be read: {reason}') from e
 
 
 class Sheet:

@@ -3,21 +3,29 @@
   python -m imagen_jax.sample "a red fox at sunset" --out=DIR
 
 Writes one PNG per picture, named after its prompt, with the recipe in its
-metadata, and a contact sheet, sheet.png, where there are 2 to 5,000.
+metadata, and a contact sheet, sheet.png, where there are 2 to 5,000. Starts
+from a picture with --image, enlarges one with --upscale, draws one again with
+--reproduce.
 """
 
-import math
 import pathlib
 import sys
 import tempfile
 
-import tqdm
+import numpy as np
 
-import imagen_jax
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import compilation_cache, flags, pictures
+from imagen_jax import (
+  compilation_cache,
+  edits,
+  flags,
+  gallery,
+  pictures,
+  recipes,
+  stages,
+)
 
-SHEET = 'sheet.png'
+SAME = 2  # of 255: pictures that differ by no more are the same
 
 
 def parser():
@@ -92,6 +100,73 @@ def parser():
     'to 1 = nothing else; one value for all, or one per super-resolution '
     "stage (default: the stages' own)",
   )
+  add(
+    '--sampler',
+    type=flags.list_of(str),
+    metavar='NAME[,NAME...]',
+    help=f"one of {', '.join(stages.SAMPLERS)} (default: the stages' own)",
+  )
+  add(
+    '--grid',
+    type=flags.list_of(str),
+    metavar='NAME[,NAME...]',
+    help='what the steps divide evenly, one of '
+    f"{', '.join(stages.GRIDS)} (default: the stages' own)",
+  )
+  add(
+    '--negative',
+    metavar='PROMPT',
+    help='sentence that guidance leads away from; needs a guidance other '
+    'than 1 (default: no text)',
+  )
+  changed = p.add_argument_group('start from a picture')
+  changed.add_argument(
+    '--image',
+    metavar='FILE',
+    help='picture to change; its centre is cut to a square (default: none)',
+  )
+  changed.add_argument(
+    '--strength',
+    type=float,
+    metavar='S',
+    help='share of the steps done anew, 0 = the picture itself to 1 = from '
+    f'noise (default: {edits.STRENGTH}; 1 with a mask)',
+  )
+  changed.add_argument(
+    '--mask',
+    metavar='FILE',
+    help='picture of the same size, bright where to draw; the rest stays '
+    '(default: everywhere)',
+  )
+  changed.add_argument(
+    '--outpaint',
+    type=float,
+    metavar='SHARE',
+    help='shrink the picture and draw a border of this share of the side '
+    'around it (default: none)',
+  )
+  changed.add_argument(
+    '--resamples',
+    type=flags.whole('times', 1, 100),
+    default=5,
+    metavar='N',
+    help='times each step is done inside a mask, for parts that agree '
+    '(default: 5)',
+  )
+  other = p.add_argument_group('instead of sentences')
+  other.add_argument(
+    '--upscale',
+    metavar='FILE',
+    help='picture of any size and shape to enlarge by the super-resolution '
+    'stages; one sentence may say what it shows (default: none)',
+  )
+  other.add_argument(
+    '--reproduce',
+    metavar='FILE',
+    help='PNG drawn by this command, to draw again from the recipe in its '
+    'metadata and compare; exit code 1 if it differs by more than '
+    f'{SAME}/255 (default: none)',
+  )
   return p
 
 
@@ -99,7 +174,10 @@ def main(argv=None):
   """Runs the command line; returns the exit code, 2 for bad input."""
   args = parser().parse_args(argv)
   try:
-    prompts = read_prompts(args.prompts, args.prompts_file)
+    check_together(args)
+    if args.reproduce:
+      return reproduce(args)
+    prompts = read_prompts(args.prompts, args.prompts_file, bool(args.upscale))
     out = writable(args.out)
     compilation_cache.enable()
     cascade = cascade_lib.load_cascade(args.cascade)
@@ -108,15 +186,30 @@ def main(argv=None):
       guidance=args.guidance,
       steps=args.steps,
       aug_level=args.aug_level,
+      sampler=args.sampler,
+      grid=args.grid,
     )
+    source = read_source(args, cascade.stages[len(plan) - 1].resolution)
   except ValueError as e:
     return flags.failed(e, args.out)
-  for remark in cascade.remarks(prompts):
+  for remark in cascade.remarks([p for p in prompts if p or not args.upscale]):
     print(f'warning: {remark}', file=sys.stderr)
   try:
-    written = draw_and_write(
-      cascade, plan, prompts, args.num_images, args.seed, out
-    )
+    if args.upscale:
+      written = gallery.enlarge(
+        cascade, plan, args.upscale, prompts[0], args.seed, out
+      )
+    else:
+      written = gallery.draw(
+        cascade,
+        plan,
+        prompts,
+        args.num_images,
+        args.seed,
+        out,
+        negative=args.negative,
+        source=source,
+      )
   except (ValueError, FloatingPointError, OSError) as e:
     return flags.failed(e, out)
   for path in written:
@@ -124,8 +217,74 @@ def main(argv=None):
   return 0
 
 
-def read_prompts(prompts, path):
-  """The prompts of the command line, then those of the file, each once."""
+def check_together(args):
+  """Raises ValueError for flags that make no sense together."""
+  alone = [f for f in ('image', 'upscale', 'reproduce') if getattr(args, f)]
+  if len(alone) > 1:
+    raise ValueError(
+      f'--{alone[0]} and --{alone[1]} are two jobs; give them one by one'
+    )
+  for flag in ('strength', 'mask', 'outpaint'):
+    if getattr(args, flag) is not None and not args.image:
+      raise ValueError(f'--{flag} needs --image=FILE, the picture to change')
+  if args.mask and args.outpaint is not None:
+    raise ValueError('--outpaint makes a mask of its own; leave out --mask')
+  if args.reproduce and (args.prompts or args.prompts_file):
+    raise ValueError('--reproduce takes its sentence from the picture')
+
+
+def read_source(args, resolution):
+  """The `edits.Source` that the flags ask for, or None."""
+  if not args.image:
+    return None
+  picture = edits.read(args.image)
+  mask = args.mask and edits.read_mask(args.mask, picture)
+  if picture.shape[0] != picture.shape[1]:
+    print(
+      f'note: the centre of {args.image} is cut to a square', file=sys.stderr
+    )
+  picture = edits.square(picture, resolution)
+  if mask is not None:
+    mask = edits.square(mask, resolution)
+  if args.outpaint is not None:
+    picture, mask = edits.outpainting(picture, args.outpaint)
+  whole = edits.STRENGTH if mask is None else 1.0
+  return edits.Source(
+    picture=picture,
+    mask=mask,
+    strength=whole if args.strength is None else args.strength,
+    resamples=args.resamples,
+  )
+
+
+def reproduce(args):
+  """Draws a picture again; the exit code, 1 where it is another one."""
+  stored, text = pictures.read_png(args.reproduce)
+  recipe = recipes.read(text, args.reproduce)
+  out = writable(args.out)
+  compilation_cache.enable()
+  cascade = cascade_lib.load_cascade(args.cascade)
+  path, image = gallery.draw_again(cascade, recipe, args.reproduce, out)
+  print(path)
+  if image.shape != stored.shape:
+    print(f'another size: {image.shape[0]} px, {stored.shape[0]} px before')
+    return 1
+  difference = np.abs(image.astype(int) - stored)
+  if not difference.any():
+    print('the same picture, bit for bit')
+    return 0
+  print(
+    f'differs by at most {difference.max()}/255, on average by '
+    f'{difference.mean():.3f}/255'
+  )
+  return int(difference.max() > SAME)
+
+
+def read_prompts(prompts, path, upscale=False):
+  """The prompts of the command line, then those of the file, each once.
+
+  To `upscale` needs no prompt; it then is the empty one.
+  """
   prompts = list(prompts)
   if path is not None:
     try:
@@ -148,6 +307,13 @@ def read_prompts(prompts, path):
         f'the prompt {prompt!r} is not UTF-8 text; type it again or set a '
         'UTF-8 locale'
       ) from e
+  if upscale:
+    if len(prompts) > 1:
+      raise ValueError(
+        f'{len(prompts)} prompts for the one picture of --upscale; give one '
+        'that says what it shows, or none'
+      )
+    return prompts or ['']
   if not prompts:
     raise ValueError(
       'no prompt given; write one, such as "a red fox at sunset", or give '
@@ -168,92 +334,6 @@ def writable(directory):
       'directory'
     ) from e
   return path
-
-
-def draw_and_write(cascade, plan, prompts, num_images, seed, out):
-  """Draws every picture, writing each group as it is done: list of paths."""
-  requests = [
-    cascade_lib.Request(caption=prompt, index=index)
-    for prompt in prompts
-    for index in range(num_images)
-  ]
-  drawn = cascade.stages[: len(plan)]
-  size = drawn[-1].resolution
-  names = dict(zip(prompts, pictures.slugs(prompts)))
-  several = 1 < len(requests) <= pictures.SHEET_MOST
-  sheet = pictures.Sheet(prompts, num_images, size) if several else None
-  written = []
-  # Whole batches of every stage: grouping neither costs nor changes anything.
-  group = math.lcm(*(stage.sampling.batch for stage in drawn))
-  with Bar(drawn, plan, len(requests), group) as bar:
-    for first in range(0, len(requests), group):
-      part = requests[first : first + group]
-      images = cascade.draw(part, plan, seed=seed, progress=bar.report)
-      for n, (request, image) in enumerate(zip(part, images), start=first):
-        path = out / f'{names[request.caption]}_seed{seed}_{request.index}.png'
-        text = recipe(cascade, plan, request, seed)
-        pictures.write_png(path, image, text)
-        written.append(path)
-        if sheet:
-          sheet.add(*divmod(n, num_images), image)
-  if sheet:
-    sheet.write(out / SHEET)
-    written.append(out / SHEET)
-  return written
-
-
-def recipe(cascade, plan, request, seed):
-  """What a picture's metadata says: enough to draw it again."""
-  drawn = cascade.stages[: len(plan)]
-  levels = [_exactly(sampling.aug_level) for sampling in plan[1:]]
-  text = {
-    'prompt': request.caption,
-    'seed': str(seed),
-    'index': str(request.index),
-    'cascade': cascade.id,
-    'resolution': str(drawn[-1].resolution),
-    'sampler': ','.join(sampling.sampler for sampling in plan),
-    'steps': ','.join(str(sampling.steps) for sampling in plan),
-    'guidance': ','.join(_exactly(sampling.guidance) for sampling in plan),
-    'aug_level': ','.join(levels),
-    'software': f'imagen_jax {imagen_jax.__version__}',
-  }
-  return {key: value for key, value in text.items() if value or key == 'prompt'}
-
-
-def _exactly(number):
-  """As short as it can be and still be read back as the same number."""
-  return repr(float(number)).removesuffix('.0')
-
-
-class Bar:
-  """A progress bar over the steps of all stages and groups."""
-
-  def __init__(self, stages, plan, num_pictures, group):
-    self._sizes = {stage.name: stage.resolution for stage in stages}
-    batches = [
-      sum(
-        -(-min(group, num_pictures - first) // stage.sampling.batch)
-        for first in range(0, num_pictures, group)
-      )
-      for stage in stages
-    ]
-    total = sum(n * sampling.steps for n, sampling in zip(batches, plan))
-    self._bar = tqdm.tqdm(total=total, unit='step', disable=None)
-    self._step = 0  # of the stage that is running
-
-  def report(self, name, step, steps):
-    """The `progress` of `Cascade.draw`."""
-    del steps
-    self._bar.set_description_str(f'{self._sizes[name]} px')
-    self._bar.update(step - self._step if step else 0)
-    self._step = step
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *unused):
-    self._bar.close()
 
 
 if __name__ == '__main__':

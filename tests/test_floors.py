@@ -38,6 +38,9 @@ FLOORS = {
   'stage_sampler': 3,
   'previews': 3,
   'cascade': 3,
+  'edits': 3,  # of pictures
+  'gallery': 3,  # pictures written as files
+  'recipes': 3,  # of pictures, in their metadata
   'train': 4,
   'sample': 4,
   'pretrain_text': 4,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import pictures, sample
+from imagen_jax import edits, gallery, pictures, sample
 from tests import tiny_cascade
 
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
@@ -76,6 +76,7 @@ def test_pictures_and_their_metadata(capsys):
     'cascade': tiny_cascade.load().id,
     'resolution': '16',
     'sampler': 'ddpm,ddim',
+    'grid': 'time,time',
     'steps': '2,3',
     'guidance': '3,3',
     'aug_level': '0.25',
@@ -95,31 +96,90 @@ def test_a_sheet_that_would_fill_the_memory_is_left_out(capsys, monkeypatch):
     assert code == 0 and sum('sheet' in path for path in out) == sheets
 
 
-def test_metadata_draws_the_same_picture_again(capsys):
+def test_a_picture_is_reproduced_from_its_file(capsys):
+  flags = ['--guidance=2.3456789', '--sampler=heun', '--upto=8']
   run(
     capsys,
     CAR,
     '--out=a',
     '--num_images=2',
     '--seed=3',
-    '--guidance=2.3456789,1,4',
-  )
-  name = 'a-blue-car-to-the-left-of-a-yellow-star_seed3_1.png'
-  image, text = pictures.read_png(f'a/{name}')
-  assert text['guidance'] == '2.3456789,1,4'
-  flags = [
-    f'--{key}={text[key]}' for key in ('seed', 'steps', 'guidance', 'aug_level')
-  ]
-  code, _, _ = run(
-    capsys,
-    text['prompt'],
+    f'--negative={FOX}',
     *flags,
-    f'--upto={text["resolution"]}',
-    f'--num_images={int(text["index"]) + 1}',
-    '--out=b',
   )
-  assert code == 0
-  np.testing.assert_array_equal(pictures.read_png(f'b/{name}')[0], image)
+  name = 'a-blue-car-to-the-left-of-a-yellow-star_seed3_1'
+  image, text = pictures.read_png(f'a/{name}.png')
+  assert text['guidance'] == '2.3456789' and text['negative'] == FOX
+  code, out, _ = run(capsys, f'--reproduce=a/{name}.png', '--out=b')
+  assert (code, out[1]) == (0, 'the same picture, bit for bit')
+  again, recipe = pictures.read_png(f'b/{name}_again.png')
+  np.testing.assert_array_equal(again, image)
+  assert recipe == text
+  # A picture that was painted over is another one.
+  pictures.write_png('a/painted.png', 255 - image, text)
+  code, out, _ = run(capsys, '--reproduce=a/painted.png', '--out=b')
+  assert code == 1 and out[1].startswith('differs by at most')
+
+
+def test_what_cannot_be_reproduced(capsys):
+  run(capsys, FOX, '--upto=8', '--out=a')
+  path = 'a/a-red-fox-at-sunset_seed0_0.png'
+  image, text = pictures.read_png(path)
+  for changes, message in (
+    ({'cascade': 'another'}, 'drawn by the cascade another, this one is'),
+    ({'edit': 'from 0123'}, 'made of another picture (from 0123)'),
+    ({'resolution': '9'}, 'upto is 9'),
+    ({'steps': '0'}, 'steps is 0'),
+    ({'prompt': None}, 'has no recipe (prompt is missing)'),
+  ):
+    forged = {k: v for k, v in (text | changes).items() if v is not None}
+    pictures.write_png('a/forged.png', image, forged)
+    code, _, err = run(capsys, '--reproduce=a/forged.png', '--out=b')
+    assert code == 2 and len(err) == 1 and message in err[0], err
+  (code, _, err) = run(capsys, '--reproduce=nothing.png')
+  assert code == 2 and 'nothing.png cannot be read' in err[0]
+
+
+def test_a_picture_is_changed_and_enlarged(capsys):
+  run(capsys, FOX, '--upto=16', '--out=a')
+  path = 'a/a-red-fox-at-sunset_seed0_0.png'
+  image = edits.square(pictures.read_png(path)[0], 8)
+  mask = np.zeros((16, 16, 3), np.uint8)
+  mask[:8] = 255
+  pictures.write_png('mask.png', mask, {})
+  code, (out,), _ = run(
+    capsys, KEYS, f'--image={path}', '--mask=mask.png', '--upto=8', '--out=b'
+  )
+  changed, text = pictures.read_png(out)
+  np.testing.assert_array_equal(changed[4:], image[4:])
+  assert code == 0 and np.any(changed[:4] != image[:4])
+  assert 'strength 1, resamples 5' in text['edit']
+  code, (out,), err = run(capsys, f'--upscale={path}', '--out=b')
+  assert (code, out, err) == (
+    0,
+    'b/a-red-fox-at-sunset_seed0_0_32x32.png',
+    [],
+  )
+  assert pictures.read_png(out)[0].shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+  'flags, message',
+  [
+    (['--image=a.png', '--upscale=b.png'], '--image and --upscale are two'),
+    (['--strength=0.5'], '--strength needs --image=FILE'),
+    (['--mask=m.png'], '--mask needs --image=FILE'),
+    (['--image=a', '--mask=m', '--outpaint=0.2'], 'leave out --mask'),
+    (['--reproduce=a.png'], 'takes its sentence from the picture'),
+    (['--image=none.png'], 'none.png cannot be read'),
+    (['--sampler=magic'], "sampler 'magic' is not one of"),
+    (['--grid=magic'], "grid 'magic' is not one of"),
+    ([KEYS, '--upscale=a.png'], '2 prompts for the one picture'),
+  ],
+)
+def test_flags_that_make_no_sense(capsys, flags, message):
+  code, _, err = run(capsys, FOX, *flags)
+  assert code == 2 and len(err) == 1 and message in err[0], err
 
 
 def test_bar_counts_the_steps_of_all_stages_and_groups(capsys, monkeypatch):
@@ -140,7 +200,7 @@ def test_bar_counts_the_steps_of_all_stages_and_groups(capsys, monkeypatch):
     def close(self):
       assert self.n == self.total
 
-  monkeypatch.setattr(sample.tqdm, 'tqdm', Recorder)
+  monkeypatch.setattr(gallery.tqdm, 'tqdm', Recorder)
   # Five pictures: groups of 4 and 1, batches of 4 and 2.
   code, _, _ = run(capsys, FOX, '--num_images=5', '--upto=16', '--out=a')
   assert code == 0

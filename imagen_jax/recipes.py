@@ -1,0 +1,112 @@
+"""The recipe in a picture's metadata: enough to draw it again.
+
+Not in the paper. `write` makes the texts of a PNG file, `read` takes them back
+and checks them: a file may come from anywhere.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import imagen_jax
+
+# Settings of the stages, in their order, as lists separated by commas.
+_LISTS = {
+  'sampler': str,
+  'grid': str,
+  'steps': int,
+  'guidance': float,
+  'aug_level': float,
+}
+_NUMBERS = {'seed': int, 'index': int, 'resolution': int}
+_TEXTS = ('prompt', 'cascade')
+_LONGEST = 10_000  # characters of a text that is taken seriously
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+  """How a picture was drawn."""
+
+  prompt: str
+  cascade: str  # its id
+  seed: int
+  index: int  # of the picture among those of the prompt
+  resolution: int  # of the last stage
+  settings: dict  # keywords of `Cascade.plan`
+  negative: str | None = None
+  edit: str | None = None  # what was done to which picture; None = nothing
+
+
+def write(cascade, plan, request, seed, *, negative=None, edit=None):
+  """What a picture's metadata says: {name: text}.
+
+  Args:
+    cascade: a `cascade.Cascade`.
+    plan: its `Cascade.plan`.
+    request: a `cascade.Request`.
+    seed: int.
+    negative: the caption led away from, or None.
+    edit: how it came from another picture, or None.
+  """
+  drawn = cascade.stages[: len(plan)]
+  levels = [_exactly(sampling.aug_level) for sampling in plan[1:]]
+  text = {
+    'prompt': request.caption,
+    'seed': str(seed),
+    'index': str(request.index),
+    'cascade': cascade.id,
+    'resolution': str(drawn[-1].resolution),
+    'sampler': ','.join(sampling.sampler for sampling in plan),
+    'grid': ','.join(sampling.grid for sampling in plan),
+    'steps': ','.join(str(sampling.steps) for sampling in plan),
+    'guidance': ','.join(_exactly(sampling.guidance) for sampling in plan),
+    'aug_level': ','.join(levels),
+    'negative': negative or '',
+    'edit': edit or '',
+    'software': f'imagen_jax {imagen_jax.__version__}',
+  }
+  return {key: value for key, value in text.items() if value or key == 'prompt'}
+
+
+def read(text: Mapping[str, str], where) -> Recipe:
+  """The recipe in the metadata `text` of the file `where`.
+
+  Raises ValueError where there is none, or something in it is not possible;
+  what the stages make of the numbers `Cascade.plan` checks.
+  """
+  missing = [k for k in (*_TEXTS, *_NUMBERS, 'steps') if k not in text]
+  if missing:
+    raise ValueError(
+      f'{where} has no recipe ({missing[0]} is missing): it was not drawn by '
+      'imagen_jax.sample, or its metadata was removed'
+    )
+  long = [k for k, value in text.items() if len(value) > _LONGEST]
+  if long:
+    raise ValueError(f'{where}: {long[0]} in its recipe is too long to be true')
+  values = {k: _parsed(kind, text[k], k, where) for k, kind in _NUMBERS.items()}
+  settings = {
+    k: [_parsed(kind, part, k, where) for part in text[k].split(',')]
+    for k, kind in _LISTS.items()
+    if k in text
+  }
+  return Recipe(
+    prompt=text['prompt'],
+    cascade=text['cascade'],
+    settings=settings,
+    negative=text.get('negative'),
+    edit=text.get('edit'),
+    **values,
+  )
+
+
+def _parsed(kind, value, name, where):
+  try:
+    return kind(value)
+  except ValueError as e:
+    raise ValueError(
+      f'{where}: {name} in its recipe is {value[:40]!r}; the file was altered'
+    ) from e
+
+
+def _exactly(number):
+  """As short as it can be and still be read back as the same number."""
+  return repr(float(number)).removesuffix('.0')
