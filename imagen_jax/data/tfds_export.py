@@ -53,6 +53,12 @@ def prepare(source, name, data_dir, *, beam_flags=None, max_bad=0.01):
   made.download_and_prepare(
     download_config=tfds.download.DownloadConfig(**options)
   )
+  if by_beam:  # its workers know of no whole
+    path = quarantine_path(data_dir, name)
+    for split, found in made.info.splits.items():
+      total = len(source.open(split))
+      bad = total - found.num_examples
+      _check(bad, total, split, max_bad, f'{path}.{split}')
   return made
 
 

@@ -166,8 +166,16 @@ def test_by_beam(tmp_path):
   pytest.importorskip('tensorflow')
   root = sets.shards(tmp_path / 'set', 2, 10)
   reading = photographs.Reading(keep=sets.LOOSE.keep, validation=0.2)
+  shard = root / '00000.tar'
+  cut = sets.sample(3)
+  cut[0] = (cut[0][0], zoo.bad()['cut_late.jpg'][0])
+  sets.shard(shard, [m for n in range(9) for m in sets.sample(n + 20)] + cut)
   source = sources.Shards(files=str(root), reading=reading)
-  made = tfds_export.prepare(source, 'by_beam', str(tmp_path), beam_flags=[])
-  assert made.info.splits['train'].num_examples == 16
+  arguments = source, 'by_beam', str(tmp_path)
+  made = tfds_export.prepare(*arguments, beam_flags=[], max_bad=0.3)
+  counts = [split.num_examples for split in made.info.splits.values()]
+  assert sum(counts) == 19
+  with pytest.raises(ValueError, match='1 of .* pictures could not be decoded'):
+    tfds_export.prepare(*arguments, beam_flags=[])
   read = _open(tmp_path, name='by_beam')
   assert {c.split()[0] for c in read.captions()} == {'number'}
