@@ -15,12 +15,17 @@ import optax.contrib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LearningRate:
-  """Linear warm-up, constant, then (optionally) linear decay to zero."""
+  """Linear warm-up, constant, then (optionally) decay to zero."""
 
   peak: float = 1e-4
   warmup: int = 10_000  # steps
   decay_start: int | None = None  # step; None = stay constant, as the paper
   decay_steps: int = 1  # length of the decay, steps
+  decay: str = 'linear'  # its shape: 'linear' or 'cosine'
+
+  def __post_init__(self):
+    if self.decay not in ('linear', 'cosine'):
+      raise ValueError(f"decay is {self.decay!r}; 'linear' or 'cosine'")
 
   def schedule(self):
     """The learning rate as a function of the step."""
@@ -34,7 +39,10 @@ class LearningRate:
         f'{self.warmup} steps; make it later'
       )
     parts.append(optax.constant_schedule(self.peak))
-    parts.append(optax.linear_schedule(self.peak, 0.0, self.decay_steps))
+    if self.decay == 'cosine':
+      parts.append(optax.cosine_decay_schedule(self.peak, self.decay_steps))
+    else:
+      parts.append(optax.linear_schedule(self.peak, 0.0, self.decay_steps))
     return optax.join_schedules(parts, [self.warmup, self.decay_start])
 
   def scaled(self, factor):
@@ -126,12 +134,30 @@ class SGD:
     return optax.sgd(learning_rate.schedule())
 
 
-def make(optimizer, learning_rate, clip=1.0):
-  """Clipping by global norm (None = off), then the optimizer."""
+def make(optimizer, learning_rate, clip=1.0, is_frozen=None):
+  """Clipping by global norm (None = off), then the optimizer.
+
+  Leaves whose path `is_frozen` says yes to get neither; None = no leaf.
+  """
   transform = optimizer.transform(learning_rate)
-  if clip is None:
+  if clip is not None:
+    transform = optax.chain(optax.clip_by_global_norm(clip), transform)
+  if is_frozen is None:
     return transform
-  return optax.chain(optax.clip_by_global_norm(clip), transform)
+  return optax.partition(
+    {False: transform, True: optax.set_to_zero()},
+    lambda params: frozen_leaves(is_frozen, params),
+  )
+
+
+def frozen_leaves(is_frozen, params):
+  """A tree of bools: the leaves that are not trained. None = none of them."""
+
+  def leaf(path, _):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    return is_frozen is not None and is_frozen(name)
+
+  return jax.tree_util.tree_map_with_path(leaf, params)
 
 
 def global_norm(grads):

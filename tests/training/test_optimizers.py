@@ -87,3 +87,14 @@ def test_muon_decays_kernels_by_the_rate():
     difference['block']['kernel'], -0.05 * 3, rtol=1e-5
   )
   np.testing.assert_array_equal(difference['block']['bias'], 0.0)
+
+
+def test_cosine_decay():
+  rate = optimizers.LearningRate(
+    peak=2.0, warmup=4, decay_start=10, decay_steps=6, decay='cosine'
+  ).schedule()
+  expected = [2, 1 + np.cos(np.pi / 6), 1, 0, 0]
+  found = [rate(s) for s in (10, 11, 13, 16, 99)]
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  with pytest.raises(ValueError, match="decay is 'step'; 'linear' or 'cosine'"):
+    optimizers.LearningRate(decay='step')
