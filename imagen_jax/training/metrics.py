@@ -8,6 +8,9 @@ import pathlib
 import sys
 import time
 
+from imagen_jax import accelerators
+from imagen_jax.training import flops
+
 
 def require_finite(metrics, step):
   """Raises ValueError where one of the metrics is not a number any more.
@@ -33,9 +36,13 @@ class Metrics:
     self._writer = _tensorboard(workdir)
 
   def write(self, step, **scalars):
-    """One line: the step, the wall time and the scalars (floats)."""
+    """One line: the step, the wall time and the scalars (floats).
+
+    JSON has no word for what is not finite: null.
+    """
     scalars = {k: float(v) for k, v in scalars.items()}
-    row = {'step': int(step), 'time': round(time.time(), 1), **scalars}
+    written = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
+    row = {'step': int(step), 'time': round(time.time(), 1), **written}
     self._file.write(json.dumps(row) + '\n')
     self._file.flush()
     if self._writer is not None:
@@ -115,6 +122,29 @@ class Progress:
   def restart_clock(self, step):
     """After a pause at `step` (validation, saving): it was no training."""
     self._step, self._mark = step, time.monotonic()
+
+
+class Throughput:
+  """Images per second as floating-point operations, and as share of the peak.
+
+  Model operations: three times the forward pass, whatever is recomputed.
+  """
+
+  def __init__(self, forward_flops, devices):
+    self._flops = flops.STEP_OVER_FORWARD * forward_flops  # of one image
+    chip = accelerators.of_kind(devices.flat[0].device_kind)
+    self._peak = chip and chip.peak_flops * devices.size
+
+  def of(self, images_per_second):
+    """Scalars by name; `peak_share` where the device's peak is known."""
+    rate = images_per_second * self._flops
+    scalars = {
+      'images_per_second': images_per_second,
+      'tflops_per_second': rate / 1e12,
+    }
+    if self._peak is not None:
+      scalars['peak_share'] = rate / self._peak
+    return scalars
 
 
 def _duration(seconds):
