@@ -4,7 +4,9 @@ Written to a temporary name and renamed, so that a crash at any moment leaves
 the checkpoint before it whole; the same command again resumes from the newest.
 """
 
+import itertools
 import json
+import os
 import pathlib
 import sys
 
@@ -16,6 +18,22 @@ from imagen_jax.training import state as state_lib
 
 class AnotherRun(ValueError):
   """The work directory belongs to a run of another configuration."""
+
+
+class Damaged(AnotherRun):
+  """A checkpoint cannot be read, or has not the shapes of this run."""
+
+
+# What orbax raises for files that are cut short, missing or of another tree.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+def _does_not_fit(path, error):
+  reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+  return (
+    f'checkpoint {path} does not fit this configuration or is damaged: '
+    f'{reason}; give another --workdir or the old config'
+  )
 
 
 class Checkpoints:
@@ -51,15 +69,39 @@ class Checkpoints:
     return self._manager.latest_step()
 
   def resume(self, state, identity, read=lambda saved: saved):
-    """(state, batches done): the newest checkpoint, or `state` and 0.
+    """(state, batches done): the newest whole checkpoint, or `state` and 0.
 
+    Where the newest is damaged the one before is taken, with a warning.
     `read` brings an identity saved by an older release up to date; what it
     then lacks is not compared. Raises AnotherRun naming the first setting that
-    differs from the saved.
+    differs from the saved, or where no checkpoint can be read.
     """
-    if self.latest() is None:
-      return state, 0
-    state, data, meta = self.restore(state)
+    damaged = {}
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        self._check(step, identity, read)
+        state, data, _ = self.restore(state, step)
+      except Damaged as e:
+        damaged[step] = e
+        continue
+      # Only now is it sure that the newer ones are at fault.
+      for newer, error in damaged.items():
+        place = self._set_aside(newer)
+        print(f'warning: {error}; moved to {place}', file=sys.stderr)
+      print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
+      return state, data['next_batch']
+    if damaged:
+      raise damaged[max(damaged)]
+    return state, 0
+
+  def _check(self, step, identity, read):
+    """Raises AnotherRun where the checkpoint's identity is another."""
+    try:
+      meta = self._manager.restore(
+        step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+      )['meta']
+    except _DAMAGE as e:
+      raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
     here, there = (json.loads(json.dumps(x)) for x in (identity, read(meta)))
     common = here.keys() & there.keys()
     if found := _first_difference(
@@ -70,8 +112,20 @@ class Checkpoints:
         f'{self.directory.parent} belongs to another run: {name} is {there} '
         f'there and {here} here; give another --workdir'
       )
-    print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
-    return state, data['next_batch']
+
+  def _set_aside(self, step):
+    """Moves a damaged checkpoint away, so that its step can be saved again.
+
+    Returns where it lies now.
+    """
+    damaged = self.directory.parent / 'damaged_checkpoints'
+    damaged.mkdir(exist_ok=True)
+    numbers = (f'{step}_{n}' for n in itertools.count())
+    place = next(damaged / n for n in numbers if not (damaged / n).exists())
+    if jax.process_index() == 0:
+      os.replace(self.directory / str(step), place)
+    self._manager.reload()
+    return place
 
   def save(self, step, state, identity):
     """Saves and waits until the files are whole on disk.
@@ -119,13 +173,8 @@ class Checkpoints:
           meta=ocp.args.JsonRestore(),
         ),
       )
-    except (OSError, ValueError, KeyError, TypeError) as e:
-      reason = str(e).strip().splitlines()[0][:200]
-      raise AnotherRun(
-        f'checkpoint {self.directory}/{step} does not fit this configuration '
-        f'or is damaged: {reason}; give another --workdir or the old config, '
-        'or delete that directory to go on from the checkpoint before'
-      ) from e
+    except _DAMAGE as e:
+      raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
     restored = state_lib.TrainState(
       step=jax.device_put(
         jax.numpy.asarray(step, jax.numpy.int32), state.step.sharding

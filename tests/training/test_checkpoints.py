@@ -1,7 +1,5 @@
 """Checkpoints: whole or not there, and only for the run they belong to."""
 
-import shutil
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -71,16 +69,43 @@ def test_the_setting_that_differs_is_named_alone(tmp_path):
   assert 'widths' not in str(caught.value)
 
 
+def _damage(path):
+  """As a disk does that was full, or a copy that was cut short."""
+  if path.name == 'metadata':
+    path.unlink()
+  else:
+    path.write_bytes(path.read_bytes()[:7])
+
+
 @pytest.mark.parametrize('name', ['meta/metadata', 'params/manifest.ocdbt'])
-def test_a_damaged_checkpoint_is_one_line(tmp_path, name):
+def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path, name, capsys):
   with checkpoints.Checkpoints(tmp_path) as saved:
     saved.save(1, _state(1.0), IDENTITY)
     saved.save(2, _state(2.0), IDENTITY)
-  (tmp_path / 'checkpoints' / '2' / name).unlink()
+  newest = tmp_path / 'checkpoints' / '2'
+  _damage(newest / name)
   with checkpoints.Checkpoints(tmp_path) as saved:
-    with pytest.raises(ValueError, match='or is damaged: .* delete that') as e:
-      saved.resume(_state(0.0), IDENTITY)
-  assert '\n' not in str(e.value)
-  shutil.rmtree(tmp_path / 'checkpoints' / '2')  # as the message says
+    restored, done = saved.resume(_state(0.0), IDENTITY)
+    assert (done, int(restored.step)) == (1, 1)
+    assert float(restored.params['kernel'].min()) == 1.0
+    warning, resuming = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f'warning: checkpoint {newest} does not fit')
+    assert warning.endswith(
+      'moved to ' + str(tmp_path) + '/damaged_checkpoints/2_0'
+    )
+    assert resuming == 'resuming from step 1'
+    saved.save(2, _state(3.0), IDENTITY)
   with checkpoints.Checkpoints(tmp_path) as saved:
-    assert saved.resume(_state(0.0), IDENTITY)[1] == 1
+    assert saved.resume(_state(0.0), IDENTITY)[1] == 2
+
+
+def test_what_fits_no_checkpoint_moves_none(tmp_path):
+  """Other shapes are the configuration's fault, not the checkpoints'."""
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), IDENTITY)
+    saved.save(2, _state(2.0), IDENTITY)
+    with pytest.raises(
+      checkpoints.AnotherRun, match='checkpoints/2 does not f'
+    ):
+      saved.resume(_state(0.0, n=32), IDENTITY)
+    assert saved.resume(_state(0.0), IDENTITY)[1] == 2
