@@ -60,6 +60,8 @@ def test_text_and_page(root, tmp_path, capsys):
     'bad when decoded    1 (5.9%): 1 truncated',
     '000.jpg = 001.jpg',
     'cut at 128          1 (5.3%)',
+    'all from 3 to 129 (129 = cut)',
+    'a picture has       one each',
   ):
     assert line in said, said
   page = out.read_text(encoding='utf-8')

@@ -63,6 +63,8 @@ _ERRORS = (
 
 # MAX_PIXELS is below Pillow's own limit, and whoever exceeds it is listed.
 warnings.filterwarnings('ignore', category=PIL.Image.DecompressionBombWarning)
+# Such a picture counts as upright, and is one of many.
+warnings.filterwarnings('ignore', 'Corrupt EXIF data', UserWarning)
 
 
 class BadPicture(ValueError):

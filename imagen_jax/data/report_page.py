@@ -22,7 +22,8 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .5rem;
   border-bottom: 1px solid #d8dee8; }
 table { border-collapse: collapse; width: 100%; }
 td { padding: .2rem .8rem .2rem 0; vertical-align: top; }
-td:first-child { color: #5a6678; white-space: nowrap; width: 1%; }
+td:first-child { color: #5a6678; white-space: nowrap; width: 1%;
+  min-width: 9.5rem; }
 .charts { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
 figure { margin: 0; }
@@ -80,7 +81,9 @@ def facts(s, width: int) -> list[tuple[str, list[tuple[str, str]]]]:
       [
         (
           'a picture has',
-          f'{min(per)} to {max(per)}, {np.mean(per):.2f} on average',
+          'one each'
+          if max(per) == 1
+          else f'{min(per)} to {max(per)}, {np.mean(per):.2f} on average',
         ),
         ('characters', _spread(s.characters, 'characters')),
         ('letters', _scripts(s.scripts)),
@@ -92,7 +95,9 @@ def facts(s, width: int) -> list[tuple[str, list[tuple[str, str]]]]:
     cut = int((s.tokens > s.max_tokens).sum())
     mean = np.minimum(s.tokens, s.max_tokens).mean()
     cache = mean * np.mean(per) * s.kept * width * 2
-    sections[-1][1].insert(2, ('tokens', _spread(s.tokens, 'tokens')))
+    sections[-1][1].insert(
+      2, ('tokens', _spread(s.tokens, 'tokens') + _more(s))
+    )
     sections[-1][1].insert(
       3, (f'cut at {s.max_tokens}', _share(cut, len(s.tokens)))
     )
@@ -125,7 +130,8 @@ def page(s, width: int) -> str:
     _histogram(s.size / 1024, 'KiB of a file'),
   ]
   if s.tokens is not None:
-    charts.insert(3, _histogram(s.tokens, 'tokens of a caption', s.max_tokens))
+    title = 'tokens of a caption' + _more(s)
+    charts.insert(3, _histogram(s.tokens, title, s.max_tokens))
   parts = [
     '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
     '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -151,6 +157,11 @@ def page(s, width: int) -> str:
     'Equal files', [(ids[0], ', '.join(ids[1:9])) for ids in s.same_files]
   )
   return '\n'.join([*parts, '</body></html>'])
+
+
+def _more(s):
+  """What the largest number of tokens stands for."""
+  return f' ({s.max_tokens + 1} = cut)' if max(s.tokens) > s.max_tokens else ''
 
 
 def _listed(title, rows, limit=200):
@@ -197,10 +208,14 @@ def _histogram(values, title, mark=None):
   label = 'font-size="11" fill="#5a6678"'
   return (
     f'<figure><svg viewBox="0 0 260 108" role="img" aria-label="{title}">'
-    f'{bars}<text x="0" y="104" {label}>{low:.4g}</text>'
-    f'<text x="260" y="104" text-anchor="end" {label}>{high:.4g}</text></svg>'
-    f'<figcaption>{title}</figcaption></figure>'
+    f'{bars}<text x="0" y="104" {label}>{_number(low)}</text>'
+    f'<text x="260" y="104" text-anchor="end" {label}>{_number(high)}</text>'
+    f'</svg><figcaption>{title}</figcaption></figure>'
   )
+
+
+def _number(value):
+  return f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
 
 
 def _counts(counts, some, total):
