@@ -7,10 +7,12 @@ their own quotes inside the shell's: --gin.TrainConfig.text="'my/text'".
 """
 
 import contextlib
+import fcntl
 import pathlib
 import sys
 
 import absl.logging
+import jax
 
 import gin
 from imagen_jax import compilation_cache, fields, flags, weights
@@ -125,11 +127,36 @@ def _one_line(error):
 
 
 @contextlib.contextmanager
+def _alone(workdir):
+  """Makes the work directory; a second job there at a time is refused.
+
+  Two would write one another's checkpoints and metrics. The system lets go of
+  the lock when the process ends, however.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = open(workdir / '.lock', 'ab')
+  except OSError as e:
+    raise ValueError(f'--workdir={workdir} cannot be written: {e}') from e
+  with file:
+    try:
+      if jax.process_index() == 0:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as e:
+      raise ValueError(
+        f'--workdir={workdir}: another process is training there; wait for it '
+        'or give another'
+      ) from e
+    except OSError:
+      pass  # a file system without locks
+    yield
+
+
+@contextlib.contextmanager
 def _recorded(workdir):
   """Keeps the configuration in the work directory of the run that it is of."""
   path = workdir / 'config.gin'
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
     before = path.read_bytes() if path.exists() else None
     weights.save_bytes(path, gin.operative_config_str().encode())
   except OSError as e:
@@ -152,14 +179,14 @@ def run(function, config_class, describe, argv=None):
   try:
     config = configure(args.gin_file, bindings, config_class)
     if args.dry_run:
-      print(gin.config_str())
+      print(gin.operative_config_str())
       print(describe(config))
       return
     compilation_cache.enable()
     # orbax warns of each save that it had to wait for, which we mean to do.
     absl.logging.set_verbosity(absl.logging.ERROR)
     workdir = pathlib.Path(args.workdir)
-    with _recorded(workdir):
+    with _alone(workdir), _recorded(workdir):
       function(config, workdir)
   except (ValueError, FloatingPointError, OSError) as e:
     print(f'error: {_one_line(e)}', file=sys.stderr)

@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -173,6 +175,45 @@ def test_the_configuration_stays_with_its_run(tmp_path, _no_cache, capsys):
   assert 'error: belongs to another run' in capsys.readouterr().err
   _run_in(tmp_path / 'w', lambda config, workdir: None)
   assert path.read_text() != '# the first'
+
+
+def test_a_second_job_in_the_work_directory_is_refused(
+  tmp_path, _no_cache, capsys
+):
+  code = (
+    'import fcntl, sys; f = open(sys.argv[1], "ab"); '
+    'fcntl.lockf(f, fcntl.LOCK_EX); print("held", flush=True); sys.stdin.read()'
+  )
+  other = subprocess.Popen(
+    [sys.executable, '-c', code, tmp_path / '.lock'],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  )
+  assert other.stdout.readline() == b'held\n'
+  with pytest.raises(SystemExit):
+    _run_in(tmp_path, lambda config, workdir: None)
+  assert 'another process is training there' in capsys.readouterr().err
+  assert not (tmp_path / 'config.gin').exists()
+  other.kill()
+  other.wait()
+  _run_in(tmp_path, lambda config, workdir: None)
+  assert (tmp_path / 'config.gin').exists()
+
+
+def test_dry_run_prints_the_defaults_too(capsys):
+  argv = [f'--gin_file={ROOT / "scenes_64.gin"}', '--dry_run']
+  cli.run(train.train, train.TrainConfig, lambda config: 'told', argv)
+  out = capsys.readouterr().out
+  assert 'TrainConfig.caption_dropout = 0.1' in out and 'told' in out
+
+
+def test_a_work_directory_that_is_a_file(tmp_path, _no_cache, capsys):
+  (tmp_path / 'w').write_text('')
+  with pytest.raises(SystemExit) as stop:
+    _run_in(tmp_path / 'w', lambda config, workdir: None)
+  said = capsys.readouterr().err
+  assert stop.value.code == 2 and said.count('\n') == 1
+  assert f'--workdir={tmp_path / "w"} cannot be written' in said
 
 
 @pytest.mark.parametrize(
