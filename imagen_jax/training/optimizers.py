@@ -6,11 +6,14 @@ it does not amplify rounding.
 """
 
 import dataclasses
+import math
 import re
 
 import jax
 import optax
 import optax.contrib
+
+from imagen_jax import fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,19 +29,25 @@ class LearningRate:
   def __post_init__(self):
     if self.decay not in ('linear', 'cosine'):
       raise ValueError(f"decay is {self.decay!r}; 'linear' or 'cosine'")
-
-  def schedule(self):
-    """The learning rate as a function of the step."""
-    parts = [optax.linear_schedule(0.0, self.peak, max(1, self.warmup))]
-    if self.decay_start is None:
-      parts.append(optax.constant_schedule(self.peak))
-      return optax.join_schedules(parts, [self.warmup])
-    if self.decay_start < self.warmup:
+    fields.require_within(
+      self,
+      peak=(0, math.inf),
+      warmup=(0, math.inf),
+      decay_start=(0, math.inf),
+      decay_steps=(1, math.inf),
+    )
+    if self.decay_start is not None and self.decay_start < self.warmup:
       raise ValueError(
         f'decay_start {self.decay_start} lies inside the warm-up of '
         f'{self.warmup} steps; make it later'
       )
+
+  def schedule(self):
+    """The learning rate as a function of the step."""
+    parts = [optax.linear_schedule(0.0, self.peak, max(1, self.warmup))]
     parts.append(optax.constant_schedule(self.peak))
+    if self.decay_start is None:
+      return optax.join_schedules(parts, [self.warmup])
     if self.decay == 'cosine':
       parts.append(optax.cosine_decay_schedule(self.peak, self.decay_steps))
     else:
