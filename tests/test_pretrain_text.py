@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gin
-from imagen_jax import cli, pretrain_text, weights
+from imagen_jax import cli, partitioning, pretrain_text, weights
 from imagen_jax.data import sentences
 from imagen_jax.models import bert, clip_text, contrastive, t5
 from imagen_jax.pretraining import masked, pairs, spans
@@ -63,6 +63,17 @@ def prepared(tmp_path_factory):
   return workdir
 
 
+@pytest.fixture
+def one_device(monkeypatch):
+  """As on a laptop; eight take longer to compile for and to save."""
+  make_mesh = partitioning.make_mesh
+
+  def mesh(config):
+    return make_mesh(config, jax.devices()[:1])
+
+  monkeypatch.setattr(partitioning, 'make_mesh', mesh)
+
+
 def _run(config, prepared, workdir):
   if not workdir.exists():
     shutil.copytree(prepared, workdir)
@@ -74,6 +85,7 @@ def _rows(workdir):
   return [json.loads(line) for line in lines]
 
 
+@pytest.mark.usefixtures('one_device')
 def test_a_resumed_run_equals_an_uninterrupted_one(prepared, tmp_path):
   whole = _run(CONFIG, prepared, tmp_path / 'whole')
   _run(dataclasses.replace(CONFIG, steps=3), prepared, tmp_path / 'parts')
@@ -104,6 +116,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(prepared, tmp_path):
   ],
   ids=('t5', 'bert', 'clip'),
 )
+@pytest.mark.usefixtures('one_device')
 def test_it_learns_and_writes_the_encoder(
   prepared, tmp_path, objective, falls, table
 ):
@@ -134,6 +147,7 @@ def test_it_learns_and_writes_the_encoder(
   assert mask.sum(1).min() == 1 and text[mask].std() > 0.01
 
 
+@pytest.mark.usefixtures('one_device')
 def test_the_encoder_is_never_older_than_the_checkpoint(
   prepared, tmp_path, monkeypatch
 ):
@@ -154,6 +168,7 @@ def test_the_encoder_is_never_older_than_the_checkpoint(
     _run(config, prepared, tmp_path / 'run')
 
 
+@pytest.mark.usefixtures('one_device')
 def test_no_steps_write_the_random_encoder(prepared, tmp_path):
   """The frozen encoder to compare a pre-trained one with."""
   model = prepared / encoders.TOKENIZER_FILE
