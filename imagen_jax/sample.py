@@ -26,6 +26,17 @@ from imagen_jax import (
 )
 
 SAME = 2  # of 255: pictures that differ by no more are the same
+# What a recipe holds, as attributes of the parsed flags.
+_RECIPE = (
+  'prompts_file',
+  'upto',
+  'guidance',
+  'steps',
+  'aug_level',
+  'sampler',
+  'grid',
+  'negative',
+)
 
 
 def parser():
@@ -229,8 +240,13 @@ def check_together(args):
       raise ValueError(f'--{flag} needs --image=FILE, the picture to change')
   if args.mask and args.outpaint is not None:
     raise ValueError('--outpaint makes a mask of its own; leave out --mask')
-  if args.reproduce and (args.prompts or args.prompts_file):
-    raise ValueError('--reproduce takes its sentence from the picture')
+  if args.upscale and args.num_images > 1:
+    raise ValueError('--upscale makes one picture; leave out --num_images')
+  for flag in (*_RECIPE, 'prompts') if args.reproduce else ():
+    if getattr(args, flag):
+      raise ValueError(
+        f'--reproduce takes everything from the picture; leave out {flag}'
+      )
 
 
 def read_source(args, resolution):
