@@ -34,6 +34,9 @@ CORE = [
 EXTRAS = {
   'tpu': ['jax[tpu]>=0.8.0'],
   'cuda': ['jax[cuda12]>=0.8.0'],
+  # The compiler for TPUs, for `plan` on machines without one. Only there: with
+  # it installed JAX looks for a TPU at every start.
+  'plan': ['libtpu>=0.0.23'],
   'text': [
     'tokenizers>=0.20',  # CLIP's and BERT's; T5 does without
     'fsspec>=2024.6',  # encoders in buckets,

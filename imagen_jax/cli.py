@@ -67,6 +67,14 @@ def parser(function=None):
 def parse(argv, function=None):
   """argv -> (namespace, gin bindings)."""
   p = parser(function)
+  args, bindings = with_bindings(p, argv)
+  if not args.workdir and not args.dry_run:
+    p.error('--workdir=DIR is missing: where the run is kept')
+  return args, bindings
+
+
+def with_bindings(p, argv):
+  """What a parser makes of argv besides --gin.NAME=VALUE, and these."""
   args, rest = p.parse_known_args(argv)
   bindings = [a.removeprefix('--gin.') for a in rest if a.startswith('--gin.')]
   unknown = [a for a in rest if not a.startswith('--gin.')]
@@ -75,8 +83,6 @@ def parse(argv, function=None):
   for binding in bindings:
     if '=' not in binding:
       p.error(f'--gin.{binding} has no value; write --gin.NAME=VALUE')
-  if not args.workdir and not args.dry_run:
-    p.error('--workdir=DIR is missing: where the run is kept')
   return args, bindings
 
 

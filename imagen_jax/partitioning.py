@@ -6,10 +6,12 @@ dimension that divides over 'fsdp'. Models carry no sharding metadata.
 """
 
 import dataclasses
+import functools
 import math
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -83,6 +85,23 @@ def state_shardings(shapes, mesh, config=MeshConfig()):
   return jax.tree_util.tree_map_with_path(sharding, shapes)
 
 
+def with_shardings(shapes, shardings):
+  """Trees of shapes and of shardings -> one of shapes that are sharded."""
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    shardings,
+  )
+
+
+def bytes_each(shapes):
+  """Bytes of a tree of sharded arrays, or their shapes, on one device."""
+  return sum(
+    math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+    for x in jax.tree.leaves(shapes)
+  )
+
+
 def replicated(mesh):
   return NamedSharding(mesh, PartitionSpec())
 
@@ -92,17 +111,77 @@ def batch_sharding(mesh):
   return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def check_batch(batch_size, mesh):
+def batch_shards(mesh):
+  """Parts that a batch is cut into, one for each data and fsdp device."""
+  return mesh.shape['data'] * mesh.shape['fsdp']
+
+
+def check_batch(batch_size, mesh, micro_batches=1):
   """Raises ValueError where the global batch does not divide."""
-  n = mesh.shape['data'] * mesh.shape['fsdp']
+  n = batch_shards(mesh) * micro_batches
   if batch_size < 1:
     raise ValueError(f'batch_size is {batch_size}; it must be at least {n}')
   if batch_size % n:
+    over = f'{batch_shards(mesh)} devices (data x fsdp)'
+    if micro_batches > 1:
+      over += f' and {micro_batches} micro-batches on each'
     raise ValueError(
-      f'batch_size {batch_size} does not divide over {n} devices (data x '
-      f'fsdp); use {max(n, batch_size // n * n)} or '
-      f'{(batch_size // n + 1) * n}'
+      f'batch_size {batch_size} does not divide over {over}; use '
+      f'{max(n, batch_size // n * n)} or {(batch_size // n + 1) * n}'
     )
+
+
+def split_batch(tree, parts, mesh):
+  """Arrays [b, ...] -> [parts, b / parts, ...]; no row leaves its device.
+
+  Part k takes the k-th share of the rows of every device, so that the rows of
+  each part are spread like those of the whole.
+  """
+  n = batch_shards(mesh)
+  kept = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+  taken = NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
+
+  def split(x):
+    rest = x.shape[1:]
+    x = x.reshape(n, parts, x.shape[0] // (n * parts), *rest)
+    x = jax.lax.with_sharding_constraint(x, kept)
+    x = jnp.moveaxis(x, 1, 0).reshape(parts, -1, *rest)
+    return jax.lax.with_sharding_constraint(x, taken)
+
+  return jax.tree.map(split, tree)
+
+
+def is_cut(sharding):
+  """Whether a parameter is stored in parts that 'fsdp' devices hold."""
+  axes = [a for axis in sharding.spec for a in np.atleast_1d(axis)]
+  return 'fsdp' in axes and sharding.mesh.shape['fsdp'] > 1
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def gather(x, stored):
+  """A parameter whole over 'fsdp', where it is used.
+
+  Left to itself the partitioner splits convolutions instead, into hundreds of
+  small exchanges. The gradient goes the way back: summed and cut at once.
+  """
+  if not is_cut(stored):
+    return x
+  spec = PartitionSpec(*(None if a == 'fsdp' else a for a in stored.spec))
+  x = jax.lax.with_sharding_constraint(x, stored)
+  return jax.lax.with_sharding_constraint(x, NamedSharding(stored.mesh, spec))
+
+
+def _gather_forward(x, stored):
+  return gather(x, stored), None
+
+
+def _gather_backward(stored, _, gradient):
+  if not is_cut(stored):
+    return (gradient,)
+  return (jax.lax.with_sharding_constraint(gradient, stored),)
+
+
+gather.defvjp(_gather_forward, _gather_backward)
 
 
 def local_rows(batch_size, mesh):

@@ -14,77 +14,32 @@ work directory holds
 """
 
 import dataclasses
+import functools
 import pathlib
 import sys
 
 import jax
-import jax.numpy as jnp
 
-from imagen_jax import partitioning, previews, stages, weights
+from imagen_jax import jobs, partitioning, previews, stages, weights
 from imagen_jax.data import loading as loading_lib
-from imagen_jax.data import pipeline, quarantine, sources
-from imagen_jax.text import cache_reader, encoders, feeds
+from imagen_jax.data import pipeline, quarantine
+from imagen_jax.text import cache_reader, feeds
 from imagen_jax.text import checkpoints as text_checkpoints
 from imagen_jax.training import checkpoints as checkpoints_lib
-from imagen_jax.training import identity, optimizers, validation
+from imagen_jax.training import (
+  flops,
+  guards,
+  identity,
+  lora,
+  noise_levels,
+  validation,
+)
 from imagen_jax.training import metrics as metrics_lib
-from imagen_jax.training import state as state_lib
-from imagen_jax.training import step as step_lib
 
 SHIPPED_TEXT = pathlib.Path(__file__).parent / 'pretrained' / 'scenes' / 'text'
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-  """One training job: one stage, its data and its recipe."""
-
-  stage: stages.Stage
-  data: sources.Source
-  pictures: pipeline.Pictures
-  text: str | None = None  # text directory; None = the shipped tiny T5
-  cache: str | None = None  # of embeddings (`embed`); None = encode inline
-  encoder_id: str | None = None  # that the cache must have; None = that of text
-  init_from: str | None = None  # stage directory to start from; None = random
-  optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (
-    optimizers.Adam()
-  )
-  learning_rate: optimizers.LearningRate = optimizers.LearningRate()
-  clip: float | None = 1.0  # global gradient norm; None = off
-  batch_size: int = 2048  # pictures, over all devices
-  steps: int = 2_500_000  # updates
-  seed: int = 0  # of initialisation, data and noise
-  caption_dropout: float = 0.1  # share of examples trained without text
-  ema_decay: float = 0.9999  # ramped up from 0.1
-  mesh: partitioning.MeshConfig = partitioning.MeshConfig()
-  log_every: int = 100  # steps
-  validate_every: int = 2_000  # steps
-  validation_batches: int = 8  # of batch_size pictures
-  sample_every: int = 5_000  # steps
-  preview_prompts: int = 8  # captions of the validation split drawn then
-  checkpoint_every: int = 2_000  # steps
-  keep: int = 2  # newest checkpoints kept
-  loading: loading_lib.Loading = loading_lib.Loading()
-
-  def __post_init__(self):
-    p = self.pictures
-    if p.resolution != self.stage.resolution:
-      raise ValueError(
-        f'pictures.resolution {p.resolution} differs from stage.resolution '
-        f'{self.stage.resolution}; set both alike'
-      )
-    factor = self.stage.low_res and self.stage.resolution // self.stage.low_res
-    if p.low_res_factor != factor:
-      raise ValueError(
-        f'pictures.low_res_factor {p.low_res_factor} does not fit stage '
-        f'{self.stage.low_res} -> {self.stage.resolution}; use {factor}'
-      )
-
-
-def init_params(stage, key):
-  """Random parameters of the stage's network."""
-  # Parameters do not depend on the picture's size: initialise on a small one.
-  inputs = stages.example_inputs(stage, resolution=min(64, stage.resolution))
-  return stages.network(stage).init(key, **inputs)['params']
+TrainConfig = jobs.TrainConfig  # the name that leaves of gin/ bind
 
 
 def start_from(directory, stage, state):
@@ -105,7 +60,8 @@ def start_from(directory, stage, state):
       f'note: {name} is {is_there} in {directory} and {is_here} here',
       file=sys.stderr,
     )
-  there, here = weights.flatten(params), weights.flatten(state.params)
+  network = {k: v for k, v in state.params.items() if k != lora.KEY}
+  there, here = weights.flatten(params), weights.flatten(network)
   for name in sorted(set(there) | set(here)):
     shapes = [
       tree[name].shape if name in tree else None for tree in (there, here)
@@ -121,8 +77,8 @@ def start_from(directory, stage, state):
 
   return dataclasses.replace(
     state,
-    params=jax.tree.map(place, params, state.params),
-    ema=jax.tree.map(place, params, state.ema),
+    params=state.params | jax.tree.map(place, params, network),
+    ema=state.ema | jax.tree.map(place, params, network),
   )
 
 
@@ -135,70 +91,6 @@ def _model_changes(there, here):
       if a.get(name) != b.get(name):
         changes.append((f'{part}.{name}', a.get(name), b.get(name)))
   return changes
-
-
-def describe(config):
-  """What `--dry_run` prints: the stage and its parameter count."""
-  shapes = jax.eval_shape(
-    lambda key: init_params(config.stage, key), jax.random.key(0)
-  )
-  return (
-    f'{config.stage.name}: {state_lib.count(shapes):,} parameters, '
-    f'{config.steps:,} steps of {config.batch_size}'
-  )
-
-
-def with_text(batch, encoder_config, encoder_params):
-  """Adds the frozen encoder's embeddings [b, l, d] of the batch's tokens.
-
-  A batch from a cache has them already; it needs no encoder.
-  """
-  if 'text' in batch:
-    return {**batch, 'text': batch['text'].astype(jnp.float32)}
-  text = encoders.embed(
-    encoder_config, encoder_params, batch['tokens'], batch['mask']
-  )
-  return {**batch, 'text': jax.lax.stop_gradient(text)}
-
-
-def make_train_step(config, optimizer, encoder_config, mesh, shardings):
-  """The jitted (state, encoder_params, batch) -> (state, metrics)."""
-  apply = stages.network(config.stage).apply
-
-  def train_step(state, encoder_params, batch):
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-    batch = with_text(batch, encoder_config, encoder_params)
-    noise = step_lib.draw_noise(key, batch, config.caption_dropout)
-
-    def mean_loss(params):
-      losses = step_lib.example_losses(
-        config.stage, apply, params, batch, noise
-      )
-      return jnp.mean(losses)
-
-    loss, grads = jax.value_and_grad(mean_loss)(state.params)
-    metrics = {'loss': loss, 'grad_norm': optimizers.global_norm(grads)}
-    state = state_lib.apply_gradients(state, grads, optimizer, config.ema_decay)
-    return state, metrics
-
-  return jax.jit(
-    train_step,
-    donate_argnums=0,
-    out_shardings=(shardings, partitioning.replicated(mesh)),
-  )
-
-
-def make_validation_loss(config, encoder_config):
-  """The jitted (params, encoder_params, batch, k) -> loss on fixed noise."""
-  apply = stages.network(config.stage).apply
-
-  def loss(params, encoder_params, batch, k):
-    batch = with_text(batch, encoder_config, encoder_params)
-    noise = validation.fixed_noise(batch, k)
-    losses = step_lib.example_losses(config.stage, apply, params, batch, noise)
-    return jnp.mean(losses)
-
-  return jax.jit(loss)
 
 
 def open_batches(config, feed, split, mesh=None, bad=None):
@@ -276,24 +168,17 @@ def train(config, workdir):
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   mesh = partitioning.make_mesh(config.mesh)
-  partitioning.check_batch(config.batch_size, mesh)
+  partitioning.check_batch(
+    config.batch_size, mesh, config.compute.micro_batches
+  )
   feed = open_feed(config)
   encoder_config, encoder_params = frozen_encoder(feed, mesh)
 
-  optimizer = optimizers.make(
-    config.optimizer, config.learning_rate, config.clip
-  )
-  state, shardings = state_lib.create(
-    lambda key: init_params(config.stage, key),
-    optimizer,
-    mesh,
-    config.mesh,
-    jax.random.key(config.seed),
-  )
-  train_step = make_train_step(
+  state, shardings, optimizer = jobs.make_state(config, mesh)
+  train_step = jobs.make_train_step(
     config, optimizer, encoder_config, mesh, shardings
   )
-  validation_loss = make_validation_loss(config, encoder_config)
+  validation_loss = jobs.make_validation_loss(config, encoder_config)
   bad = quarantine.Quarantine(
     workdir,
     config.loading.max_bad,
@@ -303,7 +188,10 @@ def train(config, workdir):
   batches = open_batches(config, feed, 'train', mesh, bad)
   held_out = open_batches(config, feed, 'validation', mesh, bad)
 
-  with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
+  with (
+    checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints,
+    guards.StopSignal() as stop,
+  ):
     run = identity.of(config, feed, batches)
     if checkpoints.latest() is None and config.init_from is not None:
       state = start_from(config.init_from, config.stage, state)
@@ -313,7 +201,11 @@ def train(config, workdir):
     metrics_log = metrics_lib.Metrics(workdir, start)
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
     stream = loading_lib.stream(batches, start, config.loading)
-    validation_set = None
+    validation_set, by_noise = None, None
+    skipped = guards.Skipped(config.max_skipped)
+    throughput = metrics_lib.Throughput(
+      flops.per_image(config.stage, config.pictures.crop), mesh.devices
+    )
     samples = previews.Previews(
       config.stage,
       config.data.open('validation'),
@@ -322,40 +214,66 @@ def train(config, workdir):
       workdir,
     )
 
+    step = config.steps
     for step in range(start + 1, config.steps + 1):
       batch = partitioning.put_batch(next(stream), mesh)
       state, metrics = train_step(state, encoder_params, batch)
+      table = metrics.pop('by_noise')
+      skipped.add(is_bad := metrics.pop('skipped'))
+      by_noise = table if by_noise is None else by_noise + table
 
       if progress.is_due(step, config.log_every):
-        metrics_lib.require_finite(metrics, step)
+        scalars = {'skipped': skipped.count(step, checkpoints.latest())}
         rate = progress.report(step, loss=metrics['loss'])
-        metrics_log.write(step, images_per_second=rate, **metrics)
+        scalars |= throughput.of(rate) | noise_levels.summary(by_noise)
+        metrics_log.write(step, **metrics, **scalars)
+        by_noise = None
       if progress.is_due(step, config.validate_every):
         if validation_set is None:
           validation_set = [
             partitioning.put_batch(held_out.batch(k), mesh)
             for k in range(config.validation_batches)
           ]
-        loss = validation.mean_loss(
-          lambda *args: validation_loss(args[0], encoder_params, *args[1:]),
-          state.ema,
-          validation_set,
+        ema = lora.merged(config.lora, state.ema)
+        loss, untold = (
+          validation.mean_loss(
+            functools.partial(validation_loss, ema, encoder_params),
+            validation_set,
+            drop,
+          )
+          for drop in (False, True)
         )
-        metrics_log.write(step, validation_loss=loss)
+        metrics_log.write(
+          step, validation_loss=loss, validation_caption_gap=untold - loss
+        )
         progress.note(step, f'validation loss {loss:.5f}')
         progress.restart_clock(step)
-      if progress.is_due(step, config.checkpoint_every):
-        metrics_lib.require_finite(metrics, step)
-        # The stage first: killed between the two, the run comes back to the
-        # checkpoint before and writes the stage again, even at its last step.
-        write_stage(workdir, config.stage, step, state.ema, run['text'])
-        checkpoints.save(step, state, run)
+      stopping = stop.after(step)
+      if progress.is_due(step, config.checkpoint_every) or stopping:
+        if is_bad:
+          # What led here may be in the parameters: keep those before it.
+          progress.note(step, 'not saved: its gradients are not finite')
+        else:
+          # The stage first: killed between the two, the run comes back to the
+          # checkpoint before and writes the stage again, even at its last step.
+          ema = lora.merged(config.lora, state.ema)
+          write_stage(workdir, config.stage, step, ema, run['text'])
+          checkpoints.save(step, state, run)
         progress.restart_clock(step)
+      if stopping and step < config.steps:
+        break
       if progress.is_due(step, config.sample_every):
-        samples.draw(step, state.ema)
+        samples.draw(step, lora.merged(config.lora, state.ema))
         progress.restart_clock(step)
     stream.close()
     metrics_log.close()
+    if step < config.steps:
+      print(
+        f'stopped by SIGTERM after step {step}; saved is step '
+        f'{checkpoints.latest()}, from which the same command goes on',
+        file=sys.stderr,
+      )
+      sys.exit(guards.EXIT_CODE)
   return state
 
 
@@ -365,4 +283,4 @@ if __name__ == '__main__':
   from imagen_jax import cli
   from imagen_jax import train as module
 
-  cli.run(module.train, module.TrainConfig, module.describe)
+  cli.run(module.train, module.TrainConfig, jobs.describe)

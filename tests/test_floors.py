@@ -28,9 +28,11 @@ FLOORS = {
   'weights': 1,  # safetensors files
   'manifests': 1,  # checksums of directories
   'pictures': 1,  # PNG files
+  'accelerators': 1,  # what chips can do
   'text': 2,
   'data': 2,
   'training': 2,
+  'planning': 2,
   'stages': 2,
   'pretraining': 3,
   'evaluation': 3,
@@ -41,6 +43,8 @@ FLOORS = {
   'edits': 3,  # of pictures
   'gallery': 3,  # pictures written as files
   'recipes': 3,  # of pictures, in their metadata
+  'jobs': 3,  # of training
+  'plan': 4,
   'train': 4,
   'sample': 4,
   'pretrain_text': 4,

@@ -9,8 +9,9 @@ import jax
 import pytest
 
 import gin
-from imagen_jax import cli, pretrain_text, stages, train
-from imagen_jax.training import checkpoints, state
+from imagen_jax import cli, jobs, pretrain_text, stages, train
+from imagen_jax.diffusion import schedules
+from imagen_jax.training import checkpoints, optimizers, state
 
 ROOT = pathlib.Path(__file__).parents[1] / 'gin'
 LEAVES = sorted(ROOT.glob('*.gin'))
@@ -18,6 +19,14 @@ COUNTS = {
   'scenes_64': 6_324_144,
   'scenes_256': 3_258_992,
   'scenes_1024': 1_221_360,
+  'finetune_64': 6_324_144,
+  'base64_300m': 371_519_939,
+  'base64_500m': 618_417_411,
+  'base64_1b': 935_233_603,
+  'base64_2b': 2_305_194_499,
+  'sr256_600m': 589_632_131,
+  'sr1024_600m': 581_243_523,
+  'sr1024_400m': 404_168_579,
 }
 
 
@@ -42,7 +51,7 @@ def test_leaf_builds(leaf, tmp_path, monkeypatch):
   config = _configure(leaf)
   if isinstance(config, train.TrainConfig):
     shapes = jax.eval_shape(
-      lambda key: train.init_params(config.stage, key), jax.random.key(0)
+      lambda key: jobs.init_params(config.stage, key), jax.random.key(0)
     )
     assert state.count(shapes) == COUNTS[leaf.stem]
     assert stages.from_json(stages.to_json(config.stage)) == config.stage
@@ -56,6 +65,27 @@ def test_header_has_the_command_and_the_hardware(leaf):
   assert command.group(1) == f'gin/{leaf.name}'
   for word in ('Hardware:', 'Expected:'):
     assert word in header
+
+
+@pytest.mark.parametrize(
+  'name', [name for name in COUNTS if name.startswith(('base', 'sr'))]
+)
+def test_the_paper_s_recipe(name):
+  """Section 4.1 and appendix F."""
+  config = _configure(ROOT / f'{name}.gin')
+  assert (config.batch_size, config.steps) == (2048, 2_500_000)
+  assert config.caption_dropout == 0.1
+  rate = config.learning_rate
+  assert (rate.peak, rate.warmup, rate.decay_start) == (1e-4, 10_000, None)
+  base = name.startswith('base')
+  kind = optimizers.Adafactor if base else optimizers.Adam
+  assert config.optimizer == kind()
+  assert config.stage.prediction == 'eps'
+  linear = isinstance(config.stage.schedule, schedules.LinearBeta)
+  assert linear == name.startswith('sr1024')
+  assert config.pictures.crop == (256 if linear else None)
+  assert config.stage.model.dtype == 'bfloat16'
+  assert config.compute.remat == 'blocks' and config.compute.scan
 
 
 def test_misspelt_parameter_and_missing_file():
@@ -128,7 +158,7 @@ def test_stage_and_pictures_must_fit():
 )
 def test_bad_command_line_is_one_message_and_exit_2(argv, said, capsys):
   with pytest.raises(SystemExit) as stop:
-    cli.run(train.train, train.TrainConfig, train.describe, argv)
+    cli.run(train.train, train.TrainConfig, jobs.describe, argv)
   assert stop.value.code == 2
   error = capsys.readouterr().err
   assert said in error
@@ -137,7 +167,7 @@ def test_bad_command_line_is_one_message_and_exit_2(argv, said, capsys):
 
 def test_help_names_the_job_and_every_flag(capsys):
   with pytest.raises(SystemExit) as stop:
-    cli.run(train.train, train.TrainConfig, train.describe, ['--help'])
+    cli.run(train.train, train.TrainConfig, jobs.describe, ['--help'])
   assert stop.value.code == 0
   text = capsys.readouterr().out
   assert text.startswith('usage: python -m imagen_jax.train ')
@@ -151,7 +181,7 @@ def _run_in(workdir, function):
   gin.clear_config(clear_constants=True)
   leaf = ROOT / 'scenes_64.gin'
   argv = [f'--gin_file={leaf}', f'--workdir={workdir}']
-  cli.run(function, train.TrainConfig, train.describe, argv)
+  cli.run(function, train.TrainConfig, jobs.describe, argv)
 
 
 @pytest.fixture
@@ -237,7 +267,7 @@ def test_what_stops_a_job_is_one_line(tmp_path, _no_cache, capsys, error):
 
 def test_dry_run_prints_configuration_and_count(capsys):
   argv = [f'--gin_file={ROOT / "scenes_64.gin"}', '--dry_run']
-  cli.run(train.train, train.TrainConfig, train.describe, argv)
+  cli.run(train.train, train.TrainConfig, jobs.describe, argv)
   out = capsys.readouterr().out
   assert 'UNetConfig.widths = (128, 128)' in out
   assert '6,324,144 parameters, 40,000 steps of 16' in out

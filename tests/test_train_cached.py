@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import embed, partitioning, train
+from imagen_jax import embed, jobs, partitioning, train
 from imagen_jax.text import cache, cache_reader, encoders, feeds
 from imagen_jax.training import optimizers, validation
 from imagen_jax.training import state as state_lib
@@ -47,7 +47,7 @@ def _losses(job):
   feed = train.open_feed(job)
   encoder = train.frozen_encoder(feed, mesh)
   batch = train.open_batches(job, feed, 'train').batch(0)
-  batch = train.with_text(batch, *encoder)
+  batch = jobs.with_text(batch, *encoder)
   noise = validation.fixed_noise(batch, 0)
   params = tiny_cascade.random_params(job.stage)
   apply = train.stages.network(job.stage).apply
@@ -83,7 +83,7 @@ def test_null_condition_is_zeros_not_the_empty_caption(text):
   reader = cache_reader.Reader(job.cache)
   assert (reader.read([''])[0] != 0).any()
   batch = train.open_batches(job, train.open_feed(job), 'train').batch(0)
-  batch = train.with_text(batch, None, {})
+  batch = jobs.with_text(batch, None, {})
   dropped = step_lib.draw_noise(jax.random.key(0), batch, 1.0)
   text, mask = step_lib.conditioning.drop_text(
     batch['text'], batch['mask'], dropped.drop

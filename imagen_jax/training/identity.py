@@ -23,6 +23,8 @@ def of(config, feed, batches):
     'batch_size': config.batch_size,
     'seed': config.seed,
   }
+  if config.lora is not None:
+    fields['lora'] = dataclasses.asdict(config.lora)
   if batches.fingerprint is not None:
     fields['examples'] = batches.fingerprint
   return fields

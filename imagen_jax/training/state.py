@@ -42,6 +42,21 @@ def create(init, optimizer, mesh, mesh_config, key):
   Returns:
     (state, shardings), the second a tree of NamedShardings.
   """
+  make = _maker(init, optimizer)
+  shapes = jax.eval_shape(make, key)
+  shardings = partitioning.state_shardings(shapes, mesh, mesh_config)
+  return jax.jit(make, out_shardings=shardings)(key), shardings
+
+
+def describe(init, optimizer, mesh, mesh_config, key):
+  """What `create` would give, as shapes: for devices that are not there."""
+  shapes = jax.eval_shape(_maker(init, optimizer), key)
+  shardings = partitioning.state_shardings(shapes, mesh, mesh_config)
+  return partitioning.with_shardings(shapes, shardings), shardings
+
+
+def _maker(init, optimizer):
+  """The function of a key that makes a TrainState."""
 
   def make(key):
     params = init(key)
@@ -52,18 +67,32 @@ def create(init, optimizer, mesh, mesh_config, key):
       opt=optimizer.init(params),
     )
 
-  shapes = jax.eval_shape(make, key)
-  shardings = partitioning.state_shardings(shapes, mesh, mesh_config)
-  return jax.jit(make, out_shardings=shardings)(key), shardings
+  return make
 
 
-def apply_gradients(state, grads, optimizer, decay):
-  """One optimizer update and one step of the average."""
+def apply_gradients(state, grads, optimizer, decay, frozen=None):
+  """One optimizer update and one step of the average.
+
+  `frozen` is a tree of bools, None = none: these leaves stay bit for bit.
+  """
   updates, opt = optimizer.update(grads, state.opt, state.params)
   params = optax.apply_updates(state.params, updates)
   d = ema_decay(state.step, decay)
   ema = jax.tree.map(lambda e, p: d * e + (1.0 - d) * p, state.ema, params)
+  if frozen is not None:
+    kept = state.params, state.ema
+    params, ema = (
+      jax.tree.map(lambda f, old, new: old if f else new, frozen, a, b)
+      for a, b in zip(kept, (params, ema))
+    )
   return TrainState(step=state.step + 1, params=params, ema=ema, opt=opt)
+
+
+def where(keep, after, before):
+  """The state `after` a step, or `before` it with the step counted."""
+  kept = jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, before)
+  # The noise and data of the next step are others in any case.
+  return dataclasses.replace(kept, step=after.step)
 
 
 def count(params):

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from imagen_jax.training import step as step_lib
 
 
-def fixed_noise(batch, k):
-  """The noise of validation batch k: t on a grid, nothing dropped.
+def fixed_noise(batch, k, drop=False):
+  """The noise of validation batch k: t on a grid, all captions dropped or none.
 
   t runs over the midpoints of b equal strata, shuffled once by a fixed key, so
   that a batch of any size covers all noise levels.
@@ -19,13 +19,13 @@ def fixed_noise(batch, k):
   return step_lib.Noise(
     t=jax.random.permutation(key, t),
     eps=noise.eps,
-    drop=noise.drop,
+    drop=noise.drop | drop,
     aug_level=jax.random.permutation(jax.random.fold_in(key, 1), t),
     aug_eps=noise.aug_eps,
   )
 
 
-def mean_loss(loss_of_batch, params, batches):
-  """Mean of `loss_of_batch(params, batch, k)` over a list of batches."""
-  losses = [loss_of_batch(params, b, k) for k, b in enumerate(batches)]
+def mean_loss(loss_of_batch, batches, *args):
+  """Mean of `loss_of_batch(batch, k, *args)` over a list of batches."""
+  losses = [loss_of_batch(b, k, *args) for k, b in enumerate(batches)]
   return float(sum(losses)) / len(losses)

@@ -1,0 +1,190 @@
+"""What a training job is: its configuration and what is computed in a step.
+
+`train` runs one; `plan` compiles its step for devices that are not there.
+"""
+
+import dataclasses
+import re
+
+import jax
+import jax.numpy as jnp
+
+from imagen_jax import partitioning, stages
+from imagen_jax.data import loading as loading_lib
+from imagen_jax.data import pipeline, sources
+from imagen_jax.text import encoders
+from imagen_jax.training import compute as compute_lib
+from imagen_jax.training import lora as lora_lib
+from imagen_jax.training import optimizers, update, validation
+from imagen_jax.training import state as state_lib
+from imagen_jax.training import step as step_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+  """One training job: one stage, its data and its recipe."""
+
+  stage: stages.Stage
+  data: sources.Source
+  pictures: pipeline.Pictures
+  text: str | None = None  # text directory; None = the shipped tiny T5
+  cache: str | None = None  # of embeddings (`embed`); None = encode inline
+  encoder_id: str | None = None  # that the cache must have; None = that of text
+  init_from: str | None = None  # stage directory to start from; None = random
+  freeze: str | None = None  # regex of parameters' paths that stay; None = none
+  lora: lora_lib.LoRA | None = None  # train small factors alone; None = off
+  optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (
+    optimizers.Adam()
+  )
+  learning_rate: optimizers.LearningRate = optimizers.LearningRate()
+  clip: float | None = 1.0  # global gradient norm; None = off
+  batch_size: int = 2048  # pictures, over all devices
+  steps: int = 2_500_000  # updates
+  seed: int = 0  # of initialisation, data and noise
+  caption_dropout: float = 0.1  # share of examples trained without text
+  ema_decay: float = 0.9999  # ramped up from 0.1
+  mesh: partitioning.MeshConfig = partitioning.MeshConfig()
+  compute: compute_lib.Compute = compute_lib.Compute()
+  # Steps in a row whose gradients may be not finite: they change nothing. One
+  # more ends the run; 0 = the first one ends it.
+  max_skipped: int = 0
+  log_every: int = 100  # steps
+  validate_every: int = 2_000  # steps
+  validation_batches: int = 8  # of batch_size pictures
+  sample_every: int = 5_000  # steps
+  preview_prompts: int = 8  # captions of the validation split drawn then
+  checkpoint_every: int = 2_000  # steps
+  keep: int = 2  # newest checkpoints kept
+  loading: loading_lib.Loading = loading_lib.Loading()
+
+  def __post_init__(self):
+    p = self.pictures
+    if p.resolution != self.stage.resolution:
+      raise ValueError(
+        f'pictures.resolution {p.resolution} differs from stage.resolution '
+        f'{self.stage.resolution}; set both alike'
+      )
+    if self.lora is not None and self.freeze is not None:
+      raise ValueError(
+        f'freeze {self.freeze!r} and lora are both given; LoRA freezes all of '
+        'the network already: leave one out'
+      )
+    factor = self.stage.low_res and self.stage.resolution // self.stage.low_res
+    if p.low_res_factor != factor:
+      raise ValueError(
+        f'pictures.low_res_factor {p.low_res_factor} does not fit stage '
+        f'{self.stage.low_res} -> {self.stage.resolution}; use {factor}'
+      )
+
+  @property
+  def is_frozen(self):
+    """A function of a parameter's path: is it left alone? None = none is."""
+    if self.lora is not None:
+      return lambda path: not path.startswith(f'{lora_lib.KEY}/')
+    if self.freeze is not None:
+      return lambda path: re.search(self.freeze, path) is not None
+    return None
+
+
+def init_params(stage, key):
+  """Random parameters of the stage's network."""
+  # Parameters do not depend on the picture's size: initialise on a small one.
+  inputs = stages.example_inputs(stage, resolution=min(64, stage.resolution))
+  return stages.network(stage).init(key, **inputs)['params']
+
+
+def make_state(config, mesh, make=state_lib.create):
+  """What `make` (create or describe) gives for the job's train state.
+
+  Returns (state, its shardings, the optimizer).
+  """
+  optimizer = optimizers.make(
+    config.optimizer, config.learning_rate, config.clip, config.is_frozen
+  )
+
+  def init(key):
+    params = init_params(config.stage, key)
+    if config.lora is None:
+      return params
+    return lora_lib.with_factors(
+      config.lora, params, jax.random.fold_in(key, 1)
+    )
+
+  state, shardings = make(
+    init,
+    optimizer,
+    mesh,
+    config.mesh,
+    jax.random.key(config.seed),
+  )
+  return state, shardings, optimizer
+
+
+def describe(config):
+  """What `--dry_run` prints: the stage and its parameter count."""
+  shapes = jax.eval_shape(
+    lambda key: init_params(config.stage, key), jax.random.key(0)
+  )
+  return (
+    f'{config.stage.name}: {state_lib.count(shapes):,} parameters, '
+    f'{config.steps:,} steps of {config.batch_size}'
+  )
+
+
+def with_text(batch, encoder_config, encoder_params):
+  """Adds the frozen encoder's embeddings [b, l, d] of the batch's tokens.
+
+  A batch from a cache has them already; it needs no encoder.
+  """
+  if 'text' in batch:
+    return {**batch, 'text': batch['text'].astype(jnp.float32)}
+  text = encoders.embed(
+    encoder_config, encoder_params, batch['tokens'], batch['mask']
+  )
+  return {**batch, 'text': jax.lax.stop_gradient(text)}
+
+
+def batch_shapes(config, mesh):
+  """Shapes of a global batch whose text comes from a cache, sharded."""
+  stage, pictures = config.stage, config.pictures
+  side = pictures.crop or pictures.resolution
+  shapes = {
+    'image': ((side, side, 3), jnp.uint8),
+    'text': ((stage.max_length, stage.text_width), jnp.bfloat16),
+    'mask': ((stage.max_length,), jnp.bool_),
+  }
+  if pictures.low_res_factor is not None:
+    side //= pictures.low_res_factor
+    shapes['low_res'] = ((side, side, 3), jnp.uint8)
+  sharding = partitioning.batch_sharding(mesh)
+  return {
+    name: jax.ShapeDtypeStruct(
+      (config.batch_size, *shape), dtype, sharding=sharding
+    )
+    for name, (shape, dtype) in shapes.items()
+  }
+
+
+def make_train_step(config, optimizer, encoder_config, mesh, shardings):
+  """The jitted (state, encoder_params, batch) -> (state, metrics)."""
+
+  def embed(encoder_params, batch):
+    return with_text(batch, encoder_config, encoder_params)
+
+  return update.make_train_step(config, optimizer, embed, mesh, shardings)
+
+
+def make_validation_loss(config, encoder_config):
+  """The jitted (params, encoder_params, batch, k, drop) -> loss, fixed noise.
+
+  With `drop` no example is told its caption.
+  """
+  apply = stages.network(config.stage).apply
+
+  def loss(params, encoder_params, batch, k, drop):
+    batch = with_text(batch, encoder_config, encoder_params)
+    noise = validation.fixed_noise(batch, k, drop)
+    losses = step_lib.example_losses(config.stage, apply, params, batch, noise)
+    return jnp.mean(losses)
+
+  return jax.jit(loss)

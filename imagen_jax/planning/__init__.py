@@ -1,0 +1,1 @@
+"""Planning: what a training job costs on devices that are not there."""

@@ -1,0 +1,91 @@
+"""What ends a run early: a signal to stop, and gradients that stay bad.
+
+A machine that is taken away sends SIGTERM and leaves a short time; a step
+whose gradients are not finite changes nothing and is counted.
+"""
+
+import signal
+import sys
+
+import jax
+import numpy as np
+
+EXIT_CODE = 128 + signal.SIGTERM  # so that a queue knows to start it again
+
+
+class StopSignal:
+  """Whether SIGTERM has come; used as `with StopSignal() as stop`.
+
+  With several processes all of them must save the same step: JAX's
+  coordination service then agrees on one.
+  """
+
+  def __init__(self):
+    self._came = False
+    self._before = None
+
+  def __enter__(self):
+    try:
+      self._before = signal.signal(signal.SIGTERM, self._note)
+    except ValueError:  # not the main thread, where signals are someone else's
+      self._before = None
+    return self
+
+  def __exit__(self, kind, error, trace):
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def _note(self, number, frame):
+    self._came = True
+    print(
+      'SIGTERM: saving after this step, then stopping',
+      file=sys.stderr,
+      flush=True,
+    )
+
+  def after(self, step):
+    """Whether the run is to save and stop now, `step` being done."""
+    if jax.process_count() == 1:
+      return self._came
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)
+
+
+class Skipped:
+  """Counts the steps that were skipped for gradients that are not finite.
+
+  The flags stay on the devices until they are asked for: looking at each would
+  make every step wait.
+  """
+
+  def __init__(self, most):
+    self._most = most  # in a row that are borne
+    self._flags = []
+    self._run = 0  # skipped in a row, up to now
+
+  def add(self, flag):
+    """Takes the scalar of one more step, 1.0 where it was skipped."""
+    self._flags.append(flag)
+
+  def count(self, step, good):
+    """Skipped steps since it was last asked, `step` being the newest.
+
+    Raises ValueError where too many came in a row; `good` is the step of the
+    newest checkpoint.
+    """
+    flags = np.array([float(f) for f in self._flags])
+    self._flags = []
+    longest = 0
+    for flag in flags:
+      self._run = self._run + 1 if flag else 0
+      longest = max(longest, self._run)
+    if longest > self._most:
+      borne = 'none of them changed the parameters' if self._most else ''
+      raise ValueError(
+        f'the gradients of {longest} steps in a row up to step {step} were not '
+        f'finite: {borne or "nothing of it was saved"}. The last checkpoint is '
+        f'of step {good or "none"}: lower the learning rate or the clip, or '
+        'look at the data of these steps, and run again from it'
+      )
+    return int(flags.sum())

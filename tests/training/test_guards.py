@@ -1,0 +1,66 @@
+"""A signal stops the run after its step; bad steps are counted and bounded."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagen_jax.training import guards, state
+
+
+def test_a_signal_is_noted_and_the_handler_before_it_comes_back(capsys):
+  before = signal.getsignal(signal.SIGTERM)
+  with guards.StopSignal() as stop:
+    assert not stop.after(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.after(2)
+  assert signal.getsignal(signal.SIGTERM) == before
+  assert capsys.readouterr().err.startswith('SIGTERM: saving after this step')
+
+
+def test_skipped_steps_are_counted_and_too_many_in_a_row_end_the_run():
+  skipped = guards.Skipped(2)
+  for flag in (1, 0, 1, 1):
+    skipped.add(jnp.float32(flag))
+  assert skipped.count(4, None) == 3
+  skipped.add(jnp.float32(0))
+  assert skipped.count(5, None) == 0
+  for flag in (1, 1):
+    skipped.add(jnp.float32(flag))
+  assert skipped.count(7, 4) == 2
+  skipped.add(jnp.float32(1))  # the third in a row, across reports
+  with pytest.raises(ValueError, match='of 3 steps .* up to step 8 .* step 4:'):
+    skipped.count(8, 4)
+
+
+def test_the_first_bad_step_ends_a_run_that_bears_none():
+  skipped = guards.Skipped(0)
+  skipped.add(jnp.float32(0))
+  assert skipped.count(1, None) == 0
+  skipped.add(jnp.float32(1))
+  with pytest.raises(ValueError, match='nothing of it was saved.* step none:'):
+    skipped.count(2, None)
+
+
+@pytest.mark.parametrize('keep', [True, False])
+def test_a_skipped_step_counts_and_changes_nothing_else(keep):
+  def filled(value):
+    tree = {'kernel': jnp.full([3], value)}
+    return state.TrainState(
+      step=jnp.int32(value), params=tree, ema=tree, opt=(tree,)
+    )
+
+  before, after = filled(1.0), filled(2.0)
+  after = state.TrainState(
+    step=after.step,
+    params={'kernel': jnp.full([3], 2.0 if keep else np.nan)},
+    ema=after.ema,
+    opt=after.opt,
+  )
+  found = state.where(jnp.bool_(keep), after, before)
+  assert int(found.step) == 2
+  for leaf in jax.tree.leaves((found.params, found.ema, found.opt)):
+    np.testing.assert_array_equal(leaf, 2.0 if keep else 1.0)
