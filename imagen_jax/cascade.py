@@ -146,10 +146,13 @@ class Cascade:
     negative=None,
     source=None,
     progress=None,
+    watch=None,
   ) -> np.ndarray:
     """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3].
 
-    The other arguments are those of `sample`.
+    The other arguments are those of `sample`; `watch` is called as
+    watch(stage name, rows of the requests, step, x0) with what the pictures are
+    thought to be on the way, see `stage_sampler.draw`.
     """
     if not field_types.fits(seed, int) or not 0 <= seed < 2**32:
       raise ValueError(
@@ -178,6 +181,7 @@ class Cascade:
           negative=negative,
           edit=source and source.at(stage.resolution, len(rows)),
           progress=progress and _named(progress, stage.name),
+          watch=watch and _named(watch, stage.name),
         )
       # `bind` compares the shapes; to trace every network again here would
       # cost each run more than it is worth.
@@ -299,8 +303,8 @@ def _per_stage(name, value, drawn):
   return values
 
 
-def _named(progress, name):
-  return lambda step, steps: progress(name, step, steps)
+def _named(call, name):
+  return lambda *args: call(name, *args)
 
 
 def _short(caption):

@@ -25,8 +25,12 @@ def draw(
   *,
   negative=None,
   source=None,
+  save_steps=False,
 ):
-  """Draws every picture, writing each group as it is done: list of paths."""
+  """Draws every picture, writing each group as it is done: list of paths.
+
+  With `save_steps` each gets a strip beside it of how it came about.
+  """
   requests = [
     cascade_lib.Request(caption=prompt, index=index)
     for prompt in prompts
@@ -43,6 +47,7 @@ def draw(
   with Bar(drawn, plan, len(requests), group) as bar:
     for first in range(0, len(requests), group):
       part = requests[first : first + group]
+      strips = pictures.Strips(len(part)) if save_steps else None
       images = cascade.draw(
         part,
         plan,
@@ -50,6 +55,7 @@ def draw(
         negative=negative,
         source=source,
         progress=bar.report,
+        watch=strips and strips.add,
       )
       for n, (request, image) in enumerate(zip(part, images), start=first):
         path = out / f'{names[request.caption]}_seed{seed}_{request.index}.png'
@@ -63,6 +69,9 @@ def draw(
         )
         pictures.write_png(path, image, text)
         written.append(path)
+        if strips:
+          written.append(path.with_name(f'{path.stem}_steps.png'))
+          strips.write(n - first, written[-1])
         if sheet:
           sheet.add(*divmod(n, num_images), image)
   if sheet:

@@ -22,6 +22,7 @@ _NAME_BYTES = 200  # of them in UTF-8; file systems allow 255, with the number
 SHEET_TILE = 256  # pixels, largest side of a picture on a sheet
 SHEET_PIXELS = 16_000_000  # beyond that the pictures on a sheet shrink
 SHEET_MOST = 5_000  # pictures on a sheet; more would be a file of gigabytes
+STRIP_TILE = 128  # pixels, side of a picture on a strip
 _MARGIN = 8  # pixels between the pictures of a sheet
 _LINE = 20  # pixels, height of a caption
 
@@ -136,3 +137,39 @@ class Sheet:
       key=lambda n: draw.textlength(text[:n] + '...', self._font),
     )
     return text[: max(fits - 1, 0)] + '...'
+
+
+class Strips:
+  """How some pictures came about: a row of tiles per stage, for each one."""
+
+  def __init__(self, n: int):
+    self._rows = [{} for _ in range(n)]  # {stage: [tile]}
+
+  def add(self, stage: str, numbers, step: int, images: np.ndarray) -> None:
+    """Puts a tile behind the others of the stage for each of the pictures.
+
+    Args:
+      stage: its name.
+      numbers: of the pictures, as many as images.
+      step: of the sampler, rising.
+      images: uint8 [n, h, w, 3].
+    """
+    del step  # they are in order
+    for number, image in zip(numbers, images):
+      tile = PIL.Image.fromarray(image)
+      tile = tile.resize((STRIP_TILE, STRIP_TILE), PIL.Image.Resampling.LANCZOS)
+      self._rows[number].setdefault(stage, []).append(tile)
+
+  def write(self, number: int, path) -> None:
+    """Writes the strip of one picture."""
+    rows = list(self._rows[number].values())
+    pitch = STRIP_TILE + _MARGIN
+    size = (
+      _MARGIN + pitch * max(map(len, rows)),
+      _MARGIN + pitch * len(rows),
+    )
+    strip = PIL.Image.new('RGB', size, 'white')
+    for y, tiles in enumerate(rows):
+      for x, tile in enumerate(tiles):
+        strip.paste(tile, (_MARGIN + x * pitch, _MARGIN + y * pitch))
+    write_png(path, np.asarray(strip), {})

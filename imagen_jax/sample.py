@@ -130,6 +130,12 @@ def parser():
     help='sentence that guidance leads away from; needs a guidance other '
     'than 1 (default: no text)',
   )
+  add(
+    '--save_steps',
+    action='store_true',
+    help='write beside each picture a strip of how it came about, a row for '
+    'each stage (default: no)',
+  )
   changed = p.add_argument_group('start from a picture')
   changed.add_argument(
     '--image',
@@ -220,6 +226,7 @@ def main(argv=None):
         out,
         negative=args.negative,
         source=source,
+        save_steps=args.save_steps,
       )
   except (ValueError, FloatingPointError, OSError) as e:
     return flags.failed(e, out)

@@ -34,6 +34,8 @@ from imagen_jax.diffusion import (
 _START, _AUGMENT, _STEPS, _REPAINT = 0, 1, 2, 3
 # Grids are padded to a multiple of this many steps: one program for all.
 _CAPACITY = 256
+# Looks at the x-predictions of a stage, about.
+WATCHED = 8
 # Seconds between two reports of progress, about; segments grow towards it.
 _REPORT_SECONDS = 0.5
 
@@ -80,6 +82,7 @@ def draw(
   negative=None,
   edit=None,
   progress=None,
+  watch=None,
 ):
   """Draws n pictures with one stage, in batches of `stage.sampling.batch`.
 
@@ -100,6 +103,9 @@ def draw(
     edit: an `Edit`; None = from noise.
     progress: None, or called as progress(done, total) in steps of all
       batches, at the start and at the borders of the segments.
+    watch: None, or called some WATCHED times a batch as watch(rows, step, x0
+      uint8 [rows, h, w, 3]): what the pictures of these rows are thought to be
+      after so many steps.
 
   Returns:
     uint8 [n, h, w, 3].
@@ -116,6 +122,7 @@ def draw(
     report = progress and functools.partial(
       lambda before, step: progress(before + step, total), done * steps
     )
+    seen = watch and functools.partial(_watch, watch, range(n)[first:][:batch])
     part = _draw_batch(
       stage,
       params,
@@ -127,6 +134,7 @@ def draw(
       None if edit is None else edit.rows(rows),
       sampling,
       report,
+      seen,
     )
     pictures[first : first + batch] = part[: n - first]
   if edit is not None and edit.mask is not None:
@@ -142,8 +150,22 @@ def _steps(sampling, edit):
   return max(1, round(edit.strength * sampling.steps))
 
 
+def _watch(watch, rows, step, x0):
+  watch(rows, step, np.asarray(images.to_uint8(x0[: len(rows)])))
+
+
 def _draw_batch(
-  stage, params, text, negative, noise, low_res, size, edit, sampling, report
+  stage,
+  params,
+  text,
+  negative,
+  noise,
+  low_res,
+  size,
+  edit,
+  sampling,
+  report,
+  watch,
 ):
   """One compiled batch: uint8 [b, h, w, 3]."""
   if report:
@@ -170,13 +192,16 @@ def _draw_batch(
     (edit.picture, edit.mask) if masked else None,
   )
   step, length = 0, 1 if report else steps
+  longest = -(-steps // WATCHED) if watch else steps
   while step < steps:
-    length = min(length, steps - step)
+    length = min(length, steps - step, longest - step % longest)
     before = time.monotonic()
     carry = run(
       carry, np.int32(step), np.int32(length), levels, keys, (params, inputs)
     )
     step += length
+    if watch and (step % longest == 0 or step == steps):
+      watch(step, carry.x0)
     if report:
       carry.z.block_until_ready()
       report(step)

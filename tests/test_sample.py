@@ -140,6 +140,28 @@ def test_what_cannot_be_reproduced(capsys):
   assert code == 2 and 'nothing.png cannot be read' in err[0]
 
 
+def test_a_strip_shows_how_a_picture_came_about(capsys):
+  flags = ['--upto=16', '--steps=20,3', '--num_images=5']
+  code, out, _ = run(capsys, FOX, *flags, '--save_steps', '--out=a')
+  strips = [path for path in out if path.endswith('_steps.png')]
+  assert code == 0 and len(strips) == 5
+  strip, _ = pictures.read_png(strips[4])
+  # 20 steps in sevens of 3 (the last of 2), then 3 one by one.
+  assert strip.shape == (8 + 2 * 136, 8 + 7 * 136, 3)
+  tiles = strip[8:].reshape(2, 136, -1, 3)[:, :128, 8:].reshape(2, 128, 7, -1)
+  blank = (tiles == 255).all(axis=(1, 3))
+  np.testing.assert_array_equal(blank[1], [False] * 3 + [True] * 4)
+  assert not blank[0].any()
+  # Looking on does not change the pictures.
+  run(capsys, FOX, *flags, '--out=b')
+  for path in out:
+    if path not in strips:
+      a, b = (
+        pictures.read_png(p)[0] for p in (path, path.replace('a/', 'b/', 1))
+      )
+      np.testing.assert_array_equal(a, b)
+
+
 def test_a_picture_is_changed_and_enlarged(capsys):
   run(capsys, FOX, '--upto=16', '--out=a')
   path = 'a/a-red-fox-at-sunset_seed0_0.png'
