@@ -191,7 +191,7 @@ def _denoiser(sampling, kind, levels):
   mask = jnp.ones((2, 5), bool)
   inputs = stage_sampler.Inputs(
     condition={'text': jnp.asarray(TEXT), 'mask': mask},
-    null={'text': jnp.zeros_like(TEXT), 'mask': mask},
+    null={'text': jnp.zeros(TEXT.shape), 'mask': mask},
     levels=levels,
     weights=stage_sampler.guidance_weights(sampling, levels, WEIGHT),
   )
