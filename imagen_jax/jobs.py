@@ -4,12 +4,13 @@
 """
 
 import dataclasses
+import math
 import re
 
 import jax
 import jax.numpy as jnp
 
-from imagen_jax import partitioning, stages
+from imagen_jax import fields, partitioning, stages
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import pipeline, sources
 from imagen_jax.text import encoders
@@ -58,6 +59,22 @@ class TrainConfig:
   loading: loading_lib.Loading = loading_lib.Loading()
 
   def __post_init__(self):
+    fields.require_within(
+      self,
+      clip=(1e-6, math.inf),
+      steps=(1, math.inf),
+      seed=(0, 2**32 - 1),
+      caption_dropout=(0, 1),
+      ema_decay=(0, 1),
+      max_skipped=(0, math.inf),
+      log_every=(0, math.inf),
+      validate_every=(0, math.inf),
+      validation_batches=(1, math.inf),
+      sample_every=(0, math.inf),
+      preview_prompts=(1, math.inf),
+      checkpoint_every=(0, math.inf),
+      keep=(1, math.inf),
+    )
     p = self.pictures
     if p.resolution != self.stage.resolution:
       raise ValueError(

@@ -113,6 +113,12 @@ def test_misspelt_parameter_and_missing_file():
     ('UNetConfig.head_width=0', 'head_width is 0; it must be at least 1'),
     ('UNetConfig.blocks=(1,0)', r'blocks is \(1, 0\); it must be at least 1'),
     ('UNetConfig.embedding_width=4', 'embedding_width is 4; .* at least 8'),
+    ('TrainConfig.validation_batches=0', 'TrainConfig.validation_batches is 0'),
+    ('TrainConfig.caption_dropout=10', r'dropout is 10; it must lie in \[0, 1'),
+    ('TrainConfig.seed=-1', 'TrainConfig.seed is -1; it must lie in'),
+    ('TrainConfig.clip=0', 'TrainConfig.clip is 0; it must be at least 1e-06'),
+    ('LearningRate.peak=-1e-4', 'LearningRate.peak is -0.0001'),
+    ('LearningRate.decay_start=50', 'decay_start 50 lies inside the warm-up'),
   ],
 )
 def test_a_setting_that_cannot_be_is_one_line(binding, said):
