@@ -186,7 +186,9 @@ def train(config, workdir):
     jax.process_count(),
   )
   batches = open_batches(config, feed, 'train', mesh, bad)
-  held_out = open_batches(config, feed, 'validation', mesh, bad)
+  # Of one seed in every run, crops included: their losses are compared.
+  same = dataclasses.replace(config, seed=0)
+  held_out = open_batches(same, feed, 'validation', mesh, bad)
 
   with (
     checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints,

@@ -192,6 +192,25 @@ def test_dropped_captions_do_not_matter(text):
   assert float(jnp.abs(told).max()) > 1e-6
 
 
+def test_runs_of_any_seed_have_one_validation_set(text, tmp_path, monkeypatch):
+  """Its crops too, so that losses can be compared across runs."""
+  open_batches, opened = train.open_batches, {}
+
+  def watched(config, feed, split, *rest):
+    batches = open_batches(config, feed, split, *rest)
+    opened[split] = batches.maker().seed
+    return batches
+
+  def stop(*unused):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(train, 'open_batches', watched)
+  monkeypatch.setattr(train.identity, 'of', stop)
+  with pytest.raises(KeyboardInterrupt):
+    train.train(tiny_job.config(text, seed=1), tmp_path)
+  assert opened == {'train': 1, 'validation': 0}
+
+
 def test_batch_that_does_not_divide(text, tmp_path):
   job = tiny_job.config(text, batch_size=12)
   with pytest.raises(ValueError, match='12 does not divide over 8 .* use 8 or'):
