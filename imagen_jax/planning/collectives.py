@@ -34,6 +34,7 @@ _TRIPS = re.compile(r'"known_trip_count":\s*\{"n":\s*"(\d+)"')
 _CHANNEL = re.compile(r'channel_id=(\d+)')
 _GROUPS = re.compile(r'replica_groups=\{\{([\d,]*)\}')
 _IOTA = re.compile(r'replica_groups=\[(\d+),(\d+)\]')
+_MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,5 +137,9 @@ def _size(dtype, dimensions):
 def _group(line):
   if found := _IOTA.search(line):
     return int(found.group(2))
+  if found := _MESH.search(line):  # mesh['a'=2,'b'=4] {'b'}: groups of 4
+    sizes = dict(re.findall(r"'(\w+)'=(\d+)", found.group(1)))
+    names = re.findall(r"'(\w+)'", found.group(2))
+    return math.prod(int(sizes[name]) for name in names)
   found = _GROUPS.search(line)
   return len(found.group(1).split(',')) if found else 1

@@ -77,6 +77,16 @@ def test_bytes_sent_are_those_of_a_ring(found):
   assert found['collective-permute', 1].sent == 32
 
 
+def test_groups_named_by_axes_of_a_mesh():
+  line = (
+    '  %g = bf16[8,4]{1,0:T(8,128)(2,1)} all-gather(%x), channel_id=451, '
+    "replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_1'}, dimensions={0}"
+  )
+  assert collectives._collective(line) == ('all-gather', 4, 64)
+  both = line.replace("{'axis_1'}", "{'axis_0','axis_1'}")
+  assert collectives._collective(both) == ('all-gather', 8, 64)
+
+
 def test_programs_of_one_chip_exchange_nothing():
   text = (
     'ENTRY %main (x: f32[2]) -> f32[2] {\n  ROOT %x = f32[2] parameter(0)\n}'
