@@ -74,8 +74,7 @@ def read(text):
         continue  # its to_apply is only the sum of two numbers
       trips = 1
       if ' while(' in line:
-        known = _TRIPS.search(line)
-        trips = int(known.group(1)) if known else 1
+        trips = _trips(line, computations)
       called = _CALLED.findall(line)
       for branches in _BRANCHES.findall(line):
         called += [b.strip().lstrip('%') for b in branches.split(',')]
@@ -88,6 +87,19 @@ def read(text):
     for (kind, group), n in counts.items()
   ]
   return sorted(found, key=lambda c: -c.size)
+
+
+def _trips(line, computations):
+  """How often a loop runs: as told, or the bound in its condition.
+
+  A scan counts from 0 to a constant; libtpu tells no count.
+  """
+  if known := _TRIPS.search(line):
+    return int(known.group(1))
+  condition = re.search(r'condition=%?([\w.\-]+)', line)
+  lines = computations.get(condition.group(1), ()) if condition else ()
+  bounds = re.findall(r'= s32\[\]\S* constant\((\d+)\)', '\n'.join(lines))
+  return max(map(int, bounds), default=1)
 
 
 def _computations(text):

@@ -63,6 +63,19 @@ def test_every_collective_is_counted_once_for_each_turn_of_its_loop(found):
   }
 
 
+def test_a_loop_without_a_count_runs_to_the_bound_of_its_condition():
+  told = ', backend_config={"known_trip_count":{"n":"5"}}'
+  condition = """
+%cond (p: (s32[])) -> pred[] {
+  %bound = s32[]{:T(128)} constant(7)
+  ROOT %lt = pred[] compare(%i, %bound), direction=LT
+}
+"""
+  found = collectives.read(HLO.replace(told, '') + condition)
+  counts = {(c.kind, c.group): c.count for c in found}
+  assert told in HLO and counts['all-gather', 2] == 7
+
+
 def test_sizes_are_those_of_the_whole_array(found):
   assert found['all-gather', 2].size == 5 * 8 * 16 * 2
   assert found['reduce-scatter', 2].size == 5 * 8 * 16 * 4
