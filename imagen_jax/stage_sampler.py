@@ -18,16 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagen_jax import stages
+from imagen_jax import composition
 from imagen_jax.diffusion import (
   conditioning,
   grids,
-  guidance,
   images,
   process,
   repainting,
   samplers,
-  thresholding,
 )
 
 # Purposes of a picture's keys; the values are part of what a seed means.
@@ -228,20 +226,6 @@ def _compiled_part(stage, sampling):
   )
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Inputs:
-  """What the denoiser and the step need besides the weights."""
-
-  condition: dict  # text [b, l, d], mask [b, l]; low_res, aug_logsnr [b]
-  null: dict  # the same without text, or with the text to lead away from
-  levels: jax.Array  # [m], rising, padded with inf
-  weights: jax.Array  # [m], of guidance
-  known: jax.Array | None = None  # [b, h, w, 3] in [-1, 1]
-  mask: jax.Array | None = None  # [b, h, w, 1], 1 where it is drawn
-  keys: jax.Array | None = None  # [b], of the repainting
-
-
 @functools.lru_cache(maxsize=64)
 def _programs(stage, sampling, size, resamples):
   """The compiled begin, segment and finish; one set per stage and process.
@@ -250,7 +234,7 @@ def _programs(stage, sampling, size, resamples):
   """
 
   def make_step(inputs):
-    step, inputs = step_function(sampling), inputs[1]
+    step, inputs = composition.step_function(sampling), inputs[1]
     if resamples is None:
       return step
     return repainting.repaint_step(
@@ -258,7 +242,7 @@ def _programs(stage, sampling, size, resamples):
     )
 
   run = samplers.compiled_segment(
-    lambda inputs: make_denoise(stage, sampling, *inputs), make_step
+    lambda inputs: composition.make_denoise(stage, sampling, *inputs), make_step
   )
 
   def begin(
@@ -274,7 +258,8 @@ def _programs(stage, sampling, size, resamples):
     start,
     kept,
   ):
-    levels = grids.levels(spacing(sampling), stage.schedule, u, steps)
+    spacing = composition.spacing(sampling)
+    levels = grids.levels(spacing, stage.schedule, u, steps)
     keys = functools.partial(_keys, _picture_keys(stage, seed, index))
     z = _normal(keys(_START), size)
     if start is not None:
@@ -291,11 +276,11 @@ def _programs(stage, sampling, size, resamples):
         'keys': keys(_REPAINT),
       }
     null = conditioning.null_text(*text) if negative is None else negative
-    inputs = Inputs(
+    inputs = composition.Inputs(
       condition={**condition, 'text': text[0], 'mask': text[1]},
       null={**condition, 'text': null[0], 'mask': null[1]},
       levels=levels,
-      weights=guidance_weights(sampling, levels, weight),
+      weights=composition.guidance_weights(sampling, levels, weight),
       **known,
     )
     return samplers.start(z), keys(_STEPS), levels, inputs
@@ -332,79 +317,3 @@ def _low_res_condition(low_res, aug_level, keys, size):
   )
   up = conditioning.upsample(low_res, size)
   return {'low_res': up, 'aug_logsnr': aug_logsnr}
-
-
-def make_denoise(stage, sampling, params, inputs):
-  """Network -> x0 -> guidance -> thresholding, composed."""
-  network = stages.network(stage)
-
-  def predict(z, logsnr, condition):
-    prediction = network.apply({'params': params}, z, logsnr, **condition)
-    return process.to_x0(prediction, z, logsnr, stage.prediction)
-
-  denoise = guidance.guided_batch(
-    predict,
-    inputs.condition,
-    inputs.null,
-    _weight(sampling, inputs.levels, inputs.weights),
-    finish_guidance(sampling),
-  )
-  threshold = threshold_function(sampling)
-  return lambda z, logsnr: threshold(denoise(z, logsnr))
-
-
-def step_function(sampling):
-  """The sampler's step that a `stages.Sampling` names."""
-  return {
-    'ddpm': functools.partial(samplers.ddpm_step, gamma=sampling.gamma),
-    'ddim': functools.partial(samplers.ddim_step, eta=sampling.eta),
-    'dpmpp_2m': samplers.dpmpp_2m_step,
-    'dpmpp_2m_sde': samplers.dpmpp_2m_sde_step,
-    'heun': samplers.heun_step,
-  }[sampling.sampler]
-
-
-def spacing(sampling):
-  """The spacing of the grid that it names: (schedule, u) -> logsnr."""
-  return {
-    'time': grids.uniform_time,
-    'logsnr': grids.uniform_logsnr,
-    'karras': grids.karras,
-  }[sampling.grid]
-
-
-def threshold_function(sampling):
-  """The thresholding that it names: x0 -> x0."""
-  return {
-    'dynamic': functools.partial(
-      thresholding.dynamic, percentile=sampling.percentile, cap=sampling.cap
-    ),
-    'static': thresholding.static,
-    'none': lambda x0: x0,
-  }[sampling.threshold]
-
-
-def guidance_weights(sampling, levels, weight):
-  """The weight at every level, where it says to guide at some only: [n]."""
-  weights = guidance.constant(levels, weight)
-  if sampling.oscillate_from is not None:
-    weights = guidance.oscillating(levels, weights, sampling.oscillate_from)
-  if sampling.guidance_range is not None:
-    weights = guidance.interval(levels, weights, *sampling.guidance_range)
-  return weights
-
-
-def finish_guidance(sampling):
-  """What it does after guidance and before thresholding; None = nothing."""
-  if not sampling.rescale:
-    return None
-  return functools.partial(guidance.rescaled, mix=sampling.rescale)
-
-
-def _weight(sampling, levels, weights):
-  """A number where it is the same at all levels: half the program then."""
-  if sampling.guidance == 1.0:
-    return 1.0
-  if sampling.oscillate_from is None and sampling.guidance_range is None:
-    return weights[0]
-  return guidance.at_levels(levels, weights)

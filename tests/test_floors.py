@@ -40,6 +40,7 @@ FLOORS = {
   'stage_sampler': 3,
   'previews': 3,
   'cascade': 3,
+  'composition': 3,  # of denoiser, guidance, thresholding
   'edits': 3,  # of pictures
   'gallery': 3,  # pictures written as files
   'recipes': 3,  # of pictures, in their metadata

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import stage_sampler, stages
-from imagen_jax.diffusion import process, samplers, schedules
+from imagen_jax import composition, stages
+from imagen_jax.diffusion import grids, process, samplers, schedules
 
 LOW, HIGH, STEPS, WEIGHT = -6.0, 7.0, 4, 3.0
 RANGE = (-3.0, 4.0)
@@ -159,7 +159,7 @@ def _program(sampler):
   each combination would take minutes.
   """
   thresholds = [
-    stage_sampler.threshold_function(_sampling(sampler, name, 'constant'))
+    composition.threshold_function(_sampling(sampler, name, 'constant'))
     for name in THRESHOLDS
   ]
 
@@ -175,28 +175,28 @@ def _program(sampler):
       x0 = jax.lax.switch(number, denoisers, z, logsnr)
       return jax.lax.switch(threshold, thresholds, x0)
 
-    step = stage_sampler.step_function(_sampling(sampler, 'none', 'constant'))
+    step = composition.step_function(_sampling(sampler, 'none', 'constant'))
     return samplers.sample(denoise, jnp.asarray(Z), levels, step, None)
 
   return jax.jit(run)
 
 
 def _denoiser(sampling, kind, levels):
-  """The stage sampler's own composition around `network`."""
+  """The composition itself around `network`."""
   toy = types.SimpleNamespace(
     apply=lambda params, z, logsnr, text, mask: network(
       jnp, z, logsnr.reshape(-1, 1, 1, 1), text
     )
   )
   mask = jnp.ones((2, 5), bool)
-  inputs = stage_sampler.Inputs(
+  inputs = composition.Inputs(
     condition={'text': jnp.asarray(TEXT), 'mask': mask},
     null={'text': jnp.zeros(TEXT.shape), 'mask': mask},
     levels=levels,
-    weights=stage_sampler.guidance_weights(sampling, levels, WEIGHT),
+    weights=composition.guidance_weights(sampling, levels, WEIGHT),
   )
   with mock.patch.object(stages, 'network', lambda stage: toy):
-    return stage_sampler.make_denoise(
+    return composition.make_denoise(
       types.SimpleNamespace(prediction=kind), sampling, {}, inputs
     )
 
@@ -239,8 +239,8 @@ def test_thresholding_comes_last():
 
 @pytest.mark.parametrize('grid', stages.GRIDS)
 def test_spacings(grid):
-  spacing = stage_sampler.spacing(stages.Sampling(grid=grid))
-  got = stage_sampler.grids.grid(spacing, schedule(), STEPS)
+  spacing = composition.spacing(stages.Sampling(grid=grid))
+  got = grids.grid(spacing, schedule(), STEPS)
   expected = Reference('ddim', 'eps', 'none', 'constant', grid).levels
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 

@@ -1,0 +1,111 @@
+"""What a `stages.Sampling` names, put together (sections 2.2 and 2.3).
+
+  network -> x0 -> guidance -> thresholding       make_denoise
+  step, spacing of the levels, weights of guidance
+
+The table of all combinations in the tests goes through these functions.
+"""
+
+import dataclasses
+import functools
+
+import jax
+
+from imagen_jax import stages
+from imagen_jax.diffusion import (
+  grids,
+  guidance,
+  process,
+  samplers,
+  thresholding,
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inputs:
+  """What the denoiser and the step need besides the weights."""
+
+  condition: dict  # text [b, l, d], mask [b, l]; low_res, aug_logsnr [b]
+  null: dict  # the same without text, or with the text to lead away from
+  levels: jax.Array  # [m], rising, padded with inf
+  weights: jax.Array  # [m], of guidance
+  known: jax.Array | None = None  # [b, h, w, 3] in [-1, 1]
+  mask: jax.Array | None = None  # [b, h, w, 1], 1 where it is drawn
+  keys: jax.Array | None = None  # [b], of the repainting
+
+
+def make_denoise(stage, sampling, params, inputs):
+  """Network -> x0 -> guidance -> thresholding, composed."""
+  network = stages.network(stage)
+
+  def predict(z, logsnr, condition):
+    prediction = network.apply({'params': params}, z, logsnr, **condition)
+    return process.to_x0(prediction, z, logsnr, stage.prediction)
+
+  denoise = guidance.guided_batch(
+    predict,
+    inputs.condition,
+    inputs.null,
+    _weight(sampling, inputs.levels, inputs.weights),
+    finish_guidance(sampling),
+  )
+  threshold = threshold_function(sampling)
+  return lambda z, logsnr: threshold(denoise(z, logsnr))
+
+
+def step_function(sampling):
+  """The sampler's step that a `stages.Sampling` names."""
+  return {
+    'ddpm': functools.partial(samplers.ddpm_step, gamma=sampling.gamma),
+    'ddim': functools.partial(samplers.ddim_step, eta=sampling.eta),
+    'dpmpp_2m': samplers.dpmpp_2m_step,
+    'dpmpp_2m_sde': samplers.dpmpp_2m_sde_step,
+    'heun': samplers.heun_step,
+  }[sampling.sampler]
+
+
+def spacing(sampling):
+  """The spacing of the grid that it names: (schedule, u) -> logsnr."""
+  return {
+    'time': grids.uniform_time,
+    'logsnr': grids.uniform_logsnr,
+    'karras': grids.karras,
+  }[sampling.grid]
+
+
+def threshold_function(sampling):
+  """The thresholding that it names: x0 -> x0."""
+  return {
+    'dynamic': functools.partial(
+      thresholding.dynamic, percentile=sampling.percentile, cap=sampling.cap
+    ),
+    'static': thresholding.static,
+    'none': lambda x0: x0,
+  }[sampling.threshold]
+
+
+def guidance_weights(sampling, levels, weight):
+  """The weight at every level, where it says to guide at some only: [n]."""
+  weights = guidance.constant(levels, weight)
+  if sampling.oscillate_from is not None:
+    weights = guidance.oscillating(levels, weights, sampling.oscillate_from)
+  if sampling.guidance_range is not None:
+    weights = guidance.interval(levels, weights, *sampling.guidance_range)
+  return weights
+
+
+def finish_guidance(sampling):
+  """What it does after guidance and before thresholding; None = nothing."""
+  if not sampling.rescale:
+    return None
+  return functools.partial(guidance.rescaled, mix=sampling.rescale)
+
+
+def _weight(sampling, levels, weights):
+  """A number where it is the same at all levels: half the program then."""
+  if sampling.guidance == 1.0:
+    return 1.0
+  if sampling.oscillate_from is None and sampling.guidance_range is None:
+    return weights[0]
+  return guidance.at_levels(levels, weights)
