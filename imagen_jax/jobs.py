@@ -32,6 +32,7 @@ class TrainConfig:
   cache: str | None = None  # of embeddings (`embed`); None = encode inline
   encoder_id: str | None = None  # that the cache must have; None = that of text
   init_from: str | None = None  # stage directory to start from; None = random
+  fresh: str | None = None  # regex of paths that init_from leaves; None = none
   freeze: str | None = None  # regex of parameters' paths that stay; None = none
   lora: lora_lib.LoRA | None = None  # train small factors alone; None = off
   optimizer: optimizers.Adam | optimizers.Adafactor | optimizers.Muon = (

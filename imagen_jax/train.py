@@ -16,6 +16,7 @@ work directory holds
 import dataclasses
 import functools
 import pathlib
+import re
 import sys
 
 import jax
@@ -42,11 +43,12 @@ SHIPPED_TEXT = pathlib.Path(__file__).parent / 'pretrained' / 'scenes' / 'text'
 TrainConfig = jobs.TrainConfig  # the name that leaves of gin/ bind
 
 
-def start_from(directory, stage, state):
+def start_from(directory, stage, state, fresh=None):
   """`state` with the weights of a stage directory, for fine-tuning.
 
   Weights of the same shapes may still mean something else: what the network
   predicts must be the same, other differences of the two stages are told.
+  Parameters whose path the regex `fresh` finds stay as they are in `state`.
   Raises ValueError naming what does not fit.
   """
   other, params = stages.read(directory)
@@ -72,13 +74,25 @@ def start_from(directory, stage, state):
         'stage; start from weights of the same model'
       )
 
-  def place(p, like):
+  found = []
+
+  def place(path, p, like):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if fresh is not None and re.search(fresh, name):
+      found.append(name)
+      return like
     return jax.device_put(p, like.sharding)
 
+  placed = jax.tree_util.tree_map_with_path(place, params, network)
+  if fresh is not None and not found:
+    raise ValueError(
+      f'fresh {fresh!r} is in no path of a parameter, such as '
+      f'{min(there).replace(".", "/")}; change it or leave it out'
+    )
   return dataclasses.replace(
     state,
-    params=state.params | jax.tree.map(place, params, network),
-    ema=state.ema | jax.tree.map(place, params, network),
+    params=state.params | placed,
+    ema=state.ema | jax.tree.map(jax.numpy.copy, placed),
   )
 
 
@@ -196,7 +210,7 @@ def train(config, workdir):
   ):
     run = identity.of(config, feed, batches)
     if checkpoints.latest() is None and config.init_from is not None:
-      state = start_from(config.init_from, config.stage, state)
+      state = start_from(config.init_from, config.stage, state, config.fresh)
     state, start = checkpoints.resume(
       state, run, lambda saved: identity.read(saved, config)
     )

@@ -263,6 +263,23 @@ def test_fine_tuning_starts_from_a_stage(text, finished, tmp_path):
     train.start_from(tmp_path, job.stage, start)
 
 
+def test_some_parameters_may_start_afresh(tmp_path):
+  stage = tiny_cascade.stage(16)
+  there, here = (
+    jax.tree.map(jnp.asarray, tiny_cascade.random_params(stage, seed))
+    for seed in (0, 1)
+  )
+  stages.write(tmp_path, stage, there)
+  state = state_lib.TrainState(step=0, params=here, ema=here, opt=())
+  got = train.start_from(tmp_path, stage, state, fresh='^output_conv/')
+  for tree in (got.params, got.ema):
+    assert _difference(tree['output_conv'], here['output_conv']) == 0
+    others = {k: v for k, v in tree.items() if k != 'output_conv'}
+    assert _difference(others, {k: there[k] for k in others}) == 0
+  with pytest.raises(ValueError, match="fresh 'outptu' is in no path"):
+    train.start_from(tmp_path, stage, state, fresh='outptu')
+
+
 def test_fine_tuning_tells_what_the_same_shapes_hide(
   text, finished, tmp_path, capsys
 ):
