@@ -55,6 +55,7 @@ EXTRAS = {
   ],
   'dev': [
     'pytest>=8.0',
+    'pytest-xdist>=3.6',  # tests in two processes
     'ruff>=0.9',
     'matplotlib>=3.9',  # training curves of the model card
     'scipy>=1.14',  # independent references in tests
