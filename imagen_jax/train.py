@@ -48,14 +48,17 @@ def start_from(directory, stage, state, fresh=None):
 
   Weights of the same shapes may still mean something else: what the network
   predicts must be the same, other differences of the two stages are told.
-  Parameters whose path the regex `fresh` finds stay as they are in `state`.
+  Parameters whose path the regex `fresh` finds stay as they are in `state`;
+  with the last layer among them another prediction may be learned.
   Raises ValueError naming what does not fit.
   """
   other, params = stages.read(directory)
-  if other.prediction != stage.prediction:
+  last_is_new = fresh is not None and re.search(fresh, 'output_conv/kernel')
+  if other.prediction != stage.prediction and not last_is_new:
     raise ValueError(
       f'{directory} predicts {other.prediction}, this stage '
-      f'{stage.prediction}; start from weights of the same prediction'
+      f'{stage.prediction}; start from weights of the same prediction, or let '
+      "the last layer start afresh (TrainConfig.fresh='^output_conv')"
     )
   for name, is_there, is_here in _model_changes(other, stage):
     print(

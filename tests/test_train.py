@@ -278,6 +278,11 @@ def test_some_parameters_may_start_afresh(tmp_path):
     assert _difference(others, {k: there[k] for k in others}) == 0
   with pytest.raises(ValueError, match="fresh 'outptu' is in no path"):
     train.start_from(tmp_path, stage, state, fresh='outptu')
+  # With a new last layer the network may learn to predict something else.
+  other = dataclasses.replace(stage, prediction='x0')
+  train.start_from(tmp_path, other, state, fresh='^output_conv/')
+  with pytest.raises(ValueError, match='predicts v, this stage x0'):
+    train.start_from(tmp_path, other, state, fresh='^input_conv/')
 
 
 def test_fine_tuning_tells_what_the_same_shapes_hide(
