@@ -17,5 +17,5 @@ install_once '[dev]' \
 # Programs compiled by one run of the tests are there for the next.
 export IMAGEN_JAX_CACHE=${IMAGEN_JAX_CACHE:-$ROOT/.pytest_cache/xla}
 cd "$ROOT"
-# Two processes, each some 3 GB: tracing and compiling use one core mostly.
+# Two processes of up to 4 GB: tracing and compiling use one core mostly.
 exec "$PYTHON" -m pytest -n 2 --dist loadfile "$@"
