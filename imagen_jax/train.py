@@ -269,6 +269,7 @@ def train(config, workdir):
         progress.restart_clock(step)
       stopping = stop.after(step)
       if progress.is_due(step, config.checkpoint_every) or stopping:
+        skipped.check(step, checkpoints.latest())
         if is_bad:
           # What led here may be in the parameters: keep those before it.
           progress.note(step, 'not saved: its gradients are not finite')

@@ -63,16 +63,23 @@ class Skipped:
     self._most = most  # in a row that are borne
     self._flags = []
     self._run = 0  # skipped in a row, up to now
+    self._since = 0  # skipped since they were last counted
 
   def add(self, flag):
     """Takes the scalar of one more step, 1.0 where it was skipped."""
     self._flags.append(flag)
 
   def count(self, step, good):
-    """Skipped steps since it was last asked, `step` being the newest.
+    """`check`, then the skipped steps since it was last asked."""
+    self.check(step, good)
+    counted, self._since = self._since, 0
+    return counted
 
-    Raises ValueError where too many came in a row; `good` is the step of the
-    newest checkpoint.
+  def check(self, step, good):
+    """Raises ValueError where too many steps in a row were skipped.
+
+    `step` is the newest of those added, `good` the step of the newest
+    checkpoint.
     """
     flags = np.array([float(f) for f in self._flags])
     self._flags = []
@@ -88,4 +95,4 @@ class Skipped:
         f'of step {good or "none"}: lower the learning rate or the clip, or '
         'look at the data of these steps, and run again from it'
       )
-    return int(flags.sum())
+    self._since += int(flags.sum())

@@ -45,6 +45,19 @@ def test_the_first_bad_step_ends_a_run_that_bears_none():
     skipped.count(2, None)
 
 
+def test_a_check_ends_the_run_too_and_loses_no_count():
+  skipped = guards.Skipped(1)
+  skipped.add(jnp.float32(1))
+  skipped.check(1, None)  # at a checkpoint between two reports
+  skipped.add(jnp.float32(0))
+  assert skipped.count(2, 1) == 1
+  assert skipped.count(2, 1) == 0
+  for flag in (1, 1):
+    skipped.add(jnp.float32(flag))
+  with pytest.raises(ValueError, match='of 2 steps .* up to step 4 .* step 1:'):
+    skipped.check(4, 1)
+
+
 @pytest.mark.parametrize('keep', [True, False])
 def test_a_skipped_step_counts_and_changes_nothing_else(keep):
   def filled(value):
