@@ -16,7 +16,8 @@ import jax
 
 import gin
 from imagen_jax import compilation_cache, fields, flags, weights
-from imagen_jax.training import checkpoints
+
+_BAD_INPUT = (ValueError, FloatingPointError, OSError)  # told in one line
 
 # What gin raises for files and bindings that it cannot use.
 _GIN_ERRORS = (
@@ -160,8 +161,12 @@ def _alone(workdir):
 
 @contextlib.contextmanager
 def _recorded(workdir):
-  """Keeps the configuration in the work directory of the run that it is of."""
+  """Keeps the configuration in the work directory of the run that it is of.
+
+  One that fails before it has saved anything leaves that of the checkpoints.
+  """
   path = workdir / 'config.gin'
+  saved = _saved(workdir)
   try:
     before = path.read_bytes() if path.exists() else None
     weights.save_bytes(path, gin.operative_config_str().encode())
@@ -169,10 +174,15 @@ def _recorded(workdir):
     raise ValueError(f'--workdir={workdir} cannot be written: {e}') from e
   try:
     yield
-  except checkpoints.AnotherRun:
-    if before is not None:
+  except _BAD_INPUT:
+    if before is not None and _saved(workdir) == saved:
       weights.save_bytes(path, before)
     raise
+
+
+def _saved(workdir):
+  """The names of the checkpoints in a work directory."""
+  return {path.name for path in workdir.glob('checkpoints/*')}
 
 
 def run(function, config_class, describe, argv=None):
@@ -194,6 +204,6 @@ def run(function, config_class, describe, argv=None):
     workdir = pathlib.Path(args.workdir)
     with _alone(workdir), _recorded(workdir):
       function(config, workdir)
-  except (ValueError, FloatingPointError, OSError) as e:
+  except _BAD_INPUT as e:
     print(f'error: {_one_line(e)}', file=sys.stderr)
     sys.exit(2)

@@ -8,6 +8,7 @@ name.
 import dataclasses
 import math
 import numbers
+import re
 import types
 import typing
 
@@ -68,6 +69,14 @@ def require(value, kind, name):
   """Raises ValueError unless a value is of an annotated type."""
   if not fits(value, kind):
     raise ValueError(f'{name} is {value!r}; it must be {said(kind)}')
+
+
+def require_regex(pattern, name):
+  """Raises ValueError unless a pattern can be compiled; None is no pattern."""
+  try:
+    re.compile(pattern or '')
+  except re.error as e:
+    raise ValueError(f'{name} {pattern!r} is no regular expression: {e}') from e
 
 
 def _tuples(value):

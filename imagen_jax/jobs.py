@@ -76,6 +76,8 @@ class TrainConfig:
       checkpoint_every=(0, math.inf),
       keep=(1, math.inf),
     )
+    fields.require_regex(self.fresh, 'TrainConfig.fresh')
+    fields.require_regex(self.freeze, 'TrainConfig.freeze')
     p = self.pictures
     if p.resolution != self.stage.resolution:
       raise ValueError(

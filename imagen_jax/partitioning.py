@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from imagen_jax import fields
+
 BATCH_AXES = ('data', 'fsdp')  # together: over 'data' alone convolutions drift
 
 
@@ -27,6 +29,11 @@ class MeshConfig:
   tensor: int = 1
   replicate_below: int = 4 << 20  # bytes; smaller leaves stay whole
   overrides: tuple[tuple[str, tuple], ...] = ()  # (regex of path, spec)
+
+  def __post_init__(self):
+    fields.check(self, 'MeshConfig')
+    for pattern, _ in self.overrides:
+      fields.require_regex(pattern, 'MeshConfig.overrides')
 
 
 def make_mesh(config=MeshConfig(), devices=None):

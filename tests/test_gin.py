@@ -1,7 +1,6 @@
 """Every leaf of gin/ parses, builds its job, and says what it is."""
 
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -58,13 +57,15 @@ def test_leaf_builds(leaf, tmp_path, monkeypatch):
     config.learning_rate.schedule()
 
 
-@pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.stem)
-def test_header_has_the_command_and_the_hardware(leaf):
-  header = leaf.read_text().split('from __gin__')[0]
-  command = re.search(r'python -m imagen_jax\.\w+ --gin_file=(\S+)', header)
-  assert command.group(1) == f'gin/{leaf.name}'
-  for word in ('Hardware:', 'Expected:'):
-    assert word in header
+def test_the_comparison_of_encoders_is_the_shipped_base_but_smaller():
+  files = [ROOT / 'scenes_64.gin', ROOT / 'runs' / 'ablation.gin']
+  small = cli.configure(files, [], train.TrainConfig)
+  assert small.steps * small.batch_size == 54_000
+  assert small.stage.model.widths == (64, 64)
+  gin.clear_config(clear_constants=True)
+  shipped = _configure(files[0])
+  assert small.optimizer == shipped.optimizer
+  assert small.stage.schedule == shipped.stage.schedule
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,11 @@ def test_misspelt_parameter_and_missing_file():
     ('TrainConfig.clip=0', 'TrainConfig.clip is 0; it must be at least 1e-06'),
     ('LearningRate.peak=-1e-4', 'LearningRate.peak is -0.0001'),
     ('LearningRate.decay_start=50', 'decay_start 50 lies inside the warm-up'),
+    ("TrainConfig.freeze='a('", r"freeze 'a\(' is no regular expression: miss"),
+    ("TrainConfig.fresh='*'", r"fresh '\*' is no regular expression: nothing"),
+    ("Muon.adam_paths=('[',)", r"adam_paths '\[' is no regular expression"),
+    ("Muon.adam_paths='pool'", "adam_paths is 'pool'; it must be tuple of str"),
+    ('Cosine.shift=1000', r'Cosine.shift is 1000; it must lie in \[-80, 80\]'),
   ],
 )
 def test_a_setting_that_cannot_be_is_one_line(binding, said):
@@ -211,6 +217,22 @@ def test_the_configuration_stays_with_its_run(tmp_path, _no_cache, capsys):
   assert 'error: belongs to another run' in capsys.readouterr().err
   _run_in(tmp_path / 'w', lambda config, workdir: None)
   assert path.read_text() != '# the first'
+
+
+@pytest.mark.parametrize('saves', [False, True])
+def test_a_job_that_fails_before_it_saves_leaves_the_configuration(
+  saves, tmp_path, _no_cache
+):
+  def fail(config, workdir):
+    if saves:
+      (workdir / 'checkpoints' / '7').mkdir(parents=True)
+    raise ValueError('a batch that does not divide')
+
+  path = tmp_path / 'config.gin'
+  path.write_text('# the first')
+  with pytest.raises(SystemExit):
+    _run_in(tmp_path, fail)
+  assert (path.read_text() == '# the first') != saves
 
 
 def test_a_second_job_in_the_work_directory_is_refused(

@@ -30,6 +30,18 @@ def test_largest_dimension_that_divides(mesh, shape, expected):
   assert spec == expected
 
 
+@pytest.mark.parametrize(
+  ('overrides', 'said'),
+  [
+    ((('query(', (None,)),), r"'query\(' is no regular expression"),
+    ((('query',),), 'it must be tuple of'),
+  ],
+)
+def test_an_override_that_cannot_be_is_told(overrides, said):
+  with pytest.raises(ValueError, match=f'MeshConfig.overrides .*{said}'):
+    partitioning.MeshConfig(overrides=overrides)
+
+
 def test_overrides_come_first(mesh):
   config = partitioning.MeshConfig(
     data=2, fsdp=4, overrides=(('query/kernel$', (None, 'tensor')),)

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from imagen_jax import fields
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cosine:
@@ -32,6 +34,10 @@ class Cosine:
   shift: float = 0.0  # added to logsnr; 0 is the paper's schedule
 
   def __post_init__(self):
+    # Beyond, float32 has no difference between alpha and 1, or sigma and 1.
+    fields.require_within(
+      self, logsnr_min=(-80, 80), logsnr_max=(-80, 80), shift=(-80, 80)
+    )
     if not self.logsnr_min < self.logsnr_max:
       raise ValueError(
         f'logsnr_min={self.logsnr_min} must be below '

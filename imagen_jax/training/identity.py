@@ -12,7 +12,8 @@ def of(config, feed, batches):
   """What must not change between a checkpoint and the run resuming from it.
 
   Rates, dropout, averaging and the way of sampling may: a person who lowers
-  the rate half-way means it.
+  the rate half-way means it. So may where the embeddings come from, inline or
+  a cache of any dtype, as long as one encoder made them.
   """
   fields = {
     'stage': _trained_part(stages.to_json(config.stage)),

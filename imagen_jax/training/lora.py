@@ -12,6 +12,8 @@ import re
 import jax
 import jax.numpy as jnp
 
+from imagen_jax import fields
+
 KEY = 'lora'  # of the factors in the tree of parameters
 
 
@@ -27,6 +29,7 @@ class LoRA:
   def __post_init__(self):
     if self.rank < 1:
       raise ValueError(f'LoRA.rank is {self.rank}; it must be at least 1')
+    fields.require_regex(self.paths, 'LoRA.paths')
 
 
 def with_factors(lora, params, key):

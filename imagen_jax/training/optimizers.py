@@ -110,6 +110,11 @@ class Muon:
   # Paths whose leaves Adam takes: ends of the network and embeddings.
   adam_paths: tuple[str, ...] = ('input_conv', 'output_', 'embed', 'pool')
 
+  def __post_init__(self):
+    fields.check(self, 'Muon')
+    for pattern in self.adam_paths:
+      fields.require_regex(pattern, 'Muon.adam_paths')
+
   def _dimensions(self, params):
     """Which axes of each leaf form a matrix: all but the last against it."""
 

@@ -92,6 +92,8 @@ def test_schedules_compute_in_float32_whatever_t_is(schedule):
   'make, message',
   [
     (lambda: schedules.Cosine(logsnr_min=3, logsnr_max=1), 'logsnr_min=3'),
+    (lambda: schedules.Cosine(shift=float('nan')), 'shift is nan'),
+    (lambda: schedules.Cosine(logsnr_max=1e4), 'logsnr_max is 10000'),
     (lambda: schedules.LinearBeta(steps=0), 'steps=0'),
     (lambda: schedules.LinearBeta(beta_end=2.0), 'beta_end=2.0'),
   ],
