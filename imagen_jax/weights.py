@@ -57,10 +57,27 @@ def save(path, tree, dtype=np.float32, metadata=None):
       safetensors.numpy.save_file(flat, str(fresh), metadata=metadata)
     except safetensors.SafetensorError as e:  # of a full disk too
       raise OSError(f'{path}: {e}') from e
+    if metadata:
+      _sort_metadata(fresh)
     fresh.chmod(0o644)  # safetensors writes for the owner's eyes alone
     _sync_and_rename(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)
+
+
+def _sort_metadata(path):
+  """Equal weights make equal files: safetensors shuffles what it is given.
+
+  The header is 8 bytes of its length, then JSON that spaces may follow.
+  """
+  with open(path, 'r+b') as file:
+    size = int.from_bytes(file.read(8), 'little')
+    header = json.loads(file.read(size))
+    said = header.pop('__metadata__')
+    header = {'__metadata__': dict(sorted(said.items())), **header}
+    text = json.dumps(header, separators=(',', ':'), ensure_ascii=False)
+    file.seek(8)
+    file.write(text.encode().ljust(size))
 
 
 def _cast(value, dtype, where):

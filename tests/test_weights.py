@@ -17,6 +17,18 @@ def test_trees_survive_and_names_are_paths(tmp_path):
   np.testing.assert_array_equal(read['c'], tree['c'])
 
 
+def test_equal_weights_make_equal_files(tmp_path):
+  """Checksums name them; safetensors itself shuffles the metadata."""
+  tree = {'a': {'b': np.ones(2, np.float32)}, 'c': np.zeros(3, np.float32)}
+  said = {f'key {i}': f'é "{i}"' for i in range(9)}
+  for i in range(4):
+    weights.save(tmp_path / str(i), tree, metadata=dict(said))
+  files = {(tmp_path / str(i)).read_bytes() for i in range(4)}
+  assert len(files) == 1
+  assert weights.metadata(tmp_path / '0') == said
+  np.testing.assert_array_equal(weights.load(tmp_path / '0')['c'], tree['c'])
+
+
 @pytest.mark.parametrize('value', [1e5, np.inf, np.nan])
 def test_what_sixteen_bits_cannot_hold_is_named(tmp_path, value):
   tree = {'a': {'b': np.array([1.0, value], np.float32)}}
