@@ -2,12 +2,15 @@
 
 The short side becomes `resolution`, what hangs over of the long side is cut
 off; a super-resolution crop is a window of that square, on the low-res grid.
-The filter is not in the paper; bicubic, widened when it shrinks, is what most
-peers use.
+The filter is not in the paper. Not below twice the resolution means of 2x2
+pixels are taken, again and again, as the code of ADM does, whose U-Net this is;
+then bicubic, widened by what is left to shrink. `Pictures.halve` False is
+bicubic alone, as most other peers have it.
 
   frame(image, pictures, u)   RGB of any size -> uint8 [c, c, 3]
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -42,26 +45,67 @@ def frame(image, pictures, u=None):
   grid = pictures.low_res_factor or 1
   x, y = (int(v * ((r - c) // grid + 1)) * grid for v in (u[2], u[3]))
   scale = short / r  # source pixels of a target pixel
-  return _window(image, (left, top), scale, (x, y), c, r)
+  window = _Window(corner=(left, top), place=(x, y), crop=c, whole=r)
+  factor = _halvings(scale) if pictures.halve else 1
+  return window.cut(image, scale, factor)
 
 
-def _window(image, corner, scale, place, crop, resolution):
-  """uint8 [crop, crop, 3]: a window of the resized square.
+def _halvings(scale):
+  """The largest power of two up to scale: what means of 2x2 may take."""
+  return 2 ** max(0, math.floor(math.log2(scale)))
 
-  The pixels around it take part as in the whole picture: some more of it is
-  resized, and cut off again.
-  """
-  margin = math.ceil(_SUPPORT * max(1.0, 1.0 / scale)) + 1
-  low = [max(0, v - margin) for v in place]
-  high = [min(resolution, v + crop + margin) for v in place]
-  box = [
-    corner[axis] + scale * edge[axis] for edge in (low, high) for axis in (0, 1)
-  ]
-  size = (high[0] - low[0], high[1] - low[1])
-  if scale != 1 or image.size != size:
-    image = image.resize(size, _FILTER, box=_inside(box, image.size))
-  x, y = place[0] - low[0], place[1] - low[1]
-  return np.array(image)[y : y + crop, x : x + crop]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Window:
+  """A window of a square that is made smaller; (x, y) each."""
+
+  corner: tuple[int, int]  # of the square, in the source
+  place: tuple[int, int]  # of the window, in the target
+  crop: int  # pixels of the window
+  whole: int  # pixels of the target
+
+  def cut(self, image, scale, factor):
+    """uint8 [crop, crop, 3].
+
+    The pixels around it take part as in the whole picture: some more of it is
+    resized, and cut off again.
+    """
+    margin = math.ceil(_SUPPORT * max(1.0, 1.0 / scale)) + 1
+    low = [max(0, v - margin) for v in self.place]
+    high = [min(self.whole, v + self.crop + margin) for v in self.place]
+    box = [
+      self.corner[axis] + scale * edge[axis]
+      for edge in (low, high)
+      for axis in (0, 1)
+    ]
+    if factor > 1:
+      image, box = self._halved(image, box, factor)
+    if scale == factor:
+      image = image.crop([round(v) for v in box])
+    else:
+      size = (high[0] - low[0], high[1] - low[1])
+      image = image.resize(size, _FILTER, box=_inside(box, image.size))
+    x, y = self.place[0] - low[0], self.place[1] - low[1]
+    return np.array(image)[y : y + self.crop, x : x + self.crop]
+
+  def _halved(self, image, box, factor):
+    """(means of factor x factor pixels, the box in them).
+
+    Blocks are counted from the square's corner, so that every window has the
+    same. Pillow rounds the mean of a block once, not at each halving.
+    """
+    x, y = self.corner
+    # The first pixel of the first block, and the last of the last.
+    first = [
+      at + (edge - at) // factor * factor for at, edge in zip((x, y), box[:2])
+    ]
+    last = [
+      min(at - (at - edge) // factor * factor, size)
+      for at, edge, size in zip((x, y), box[2:], image.size)
+    ]
+    region = tuple(int(v) for v in (*first, *last))
+    inner = [(v - region[i % 2]) / factor for i, v in enumerate(box)]
+    return image.reduce(factor, region), inner
 
 
 def _inside(box, size):

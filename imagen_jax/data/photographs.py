@@ -11,7 +11,7 @@ bad is replaced by one drawn for (seed, position, attempt).
 import dataclasses
 from collections.abc import Callable
 
-from imagen_jax.data import framing, images, index, shuffling
+from imagen_jax.data import framing, images, index, pipeline, shuffling
 
 _ATTEMPTS = 50  # in a set with half of it bad, one position in 10^15 fails
 
@@ -85,7 +85,7 @@ class Photographs:
     """Example i whole, its square from the centre; the next where it is bad."""
     i, image = self._usable(i, resolution)
     return {
-      'image': framing.frame(image, Whole(resolution=resolution)),
+      'image': framing.frame(image, pipeline.Pictures(resolution=resolution)),
       'caption': self._text(i).captions[0],
       'id': self._text(i).id,
     }
@@ -127,7 +127,7 @@ class Photographs:
     for j in range(_ATTEMPTS):
       number = (i + j) % len(self)
       try:
-        whole = Whole(resolution=resolution)
+        whole = pipeline.Pictures(resolution=resolution)
         return number, self._decode(*self.entry(number), whole)
       except images.BadPicture:
         continue
@@ -139,15 +139,6 @@ class Photographs:
   def _decode(self, row, text, pictures):
     data = self.fetch(row, text)
     return images.decode(data, framing.decode_side(pictures))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Whole:
-  """The `pipeline.Pictures` of a whole square."""
-
-  resolution: int
-  crop: None = None
-  low_res_factor: None = None
 
 
 def example(image, captions, pictures, reading, u):
