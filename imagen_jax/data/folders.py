@@ -160,23 +160,19 @@ def _beside(root):
 
 def _from_metadata(root, name, caption):
   """The picture of every row; rows may name a picture several times."""
-  chosen, seen = caption, set()
+  seen, checked = set(), False
   for number, row in _rows(root / name):
     place = f'{name}:{number}'
     if not isinstance(row, dict):
       yield index.Reject(id=place, reason='not a row of JSON')
       continue
-    if chosen is None or chosen not in row:
-      try:
-        chosen = caption_fields.choose_key(row, caption)
-      except KeyError as e:
-        raise ValueError(f'{root / name}: {e.args[0]}; set caption') from e
+    if not checked:  # what the first row lacks is no slip of one row
+      _check_columns(root / name, row, caption)
+      checked = True
     path = row.get('file_name')
     if not isinstance(path, str) or not path:
-      raise ValueError(
-        f'{root / name}: row {number} has no file_name; its columns are '
-        f'{sorted(row)}'
-      )
+      yield index.Reject(id=place, reason='no file_name')
+      continue
     path = os.path.normpath(path)
     if path.startswith(('..', '/')):
       yield index.Reject(id=place, reason='path leaves the folder')
@@ -185,11 +181,25 @@ def _from_metadata(root, name, caption):
     else:
       seen.add(path)
       try:
-        captions = caption_fields.of_value(row[chosen])
+        key = caption_fields.choose_key(row, caption)
+        captions = caption_fields.of_value(row[key])
+      except KeyError:
+        yield index.Reject(id=path, reason='no caption')
       except caption_fields.BadCaption as e:
         yield index.Reject(id=path, reason=str(e))
       else:
         yield _Found(path=path, captions=captions)
+
+
+def _check_columns(path, row, caption):
+  """Raises ValueError telling the columns that there are."""
+  try:
+    caption_fields.choose_key(row, caption)
+  except KeyError as e:
+    raise ValueError(f'{path}: {e.args[0]}; set caption') from e
+  if 'file_name' not in row:
+    there = ', '.join(sorted(map(str, row))[:12])
+    raise ValueError(f'{path}: no column file_name; there are: {there}')
 
 
 def _rows(path):
@@ -197,8 +207,7 @@ def _rows(path):
   if path.suffix == '.parquet':
     yield from enumerate(_parquet_rows(path), start=1)
   elif path.suffix == '.csv':
-    with open(path, encoding='utf-8-sig', newline='') as file:
-      yield from enumerate(csv.DictReader(file), start=1)
+    yield from enumerate(_csv_rows(path), start=1)
   else:
     with open(path, 'rb') as lines:
       for number, line in enumerate(lines, start=1):
@@ -207,6 +216,21 @@ def _rows(path):
         except ValueError:
           if line.strip():
             yield number, None
+
+
+def _csv_rows(path):
+  try:
+    with open(path, encoding='utf-8-sig', newline='') as file:
+      yield from csv.DictReader(file)
+  except UnicodeDecodeError as e:
+    raise ValueError(
+      f'{path} is not UTF-8 ({e.reason}); convert it, for example by iconv -f '
+      'latin1 -t utf-8'
+    ) from e
+  except csv.Error as e:
+    raise ValueError(
+      f'{path} is damaged ({e}); look for a quote that is not closed'
+    ) from e
 
 
 def _parquet_rows(path):

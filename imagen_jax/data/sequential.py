@@ -20,7 +20,9 @@ from imagen_jax.data import (
   caption_fields,
   framing,
   images,
+  index,
   photographs,
+  pipeline,
   shuffling,
 )
 
@@ -76,7 +78,7 @@ class Forward:
   def example(self, i, resolution):
     """Example i whole, counted from the start; the next where it is bad."""
     name, captions, image = self._nth(i, resolution)
-    whole = photographs.Whole(resolution=resolution)
+    whole = pipeline.Pictures(resolution=resolution)
     return {
       'image': framing.frame(image, whole),
       'caption': captions[0],
@@ -86,7 +88,7 @@ class Forward:
   def _nth(self, i, resolution):
     """(id, captions, image) of the first usable example from number i."""
     self._go_to(i)
-    side = framing.decode_side(photographs.Whole(resolution=resolution))
+    side = framing.decode_side(pipeline.Pictures(resolution=resolution))
     for j in range(_TRIES):
       name, captions, picture = self._peek(j)
       try:
@@ -124,16 +126,19 @@ class Forward:
   def _endless(self):
     """The usable examples of all epochs: what is no example has no position."""
     for epoch in itertools.count():
-      number = -1
+      found = collections.Counter()
       for number, (captions, picture) in enumerate(self._items(epoch)):
         name = f'{self.name}/{epoch}/{number}'
         reason = self._unfit(captions, picture)
+        found[reason] += 1
         if reason is None:
           yield name, captions, picture
         elif reason:
           self._bad.append((name, reason))
-      if number < 0:
-        raise ValueError(f'{self.name} holds no examples')
+      if not found[None]:  # nor will the next epoch hold one
+        found['left out by Filter'] = found.pop('', 0)
+        said = index.summary(+found) or 'it is empty'
+        raise ValueError(f'{self.name} holds no examples: {said}')
 
   def _unfit(self, captions, picture):
     """A reason; '' for what the filter leaves out; None = it is fit."""

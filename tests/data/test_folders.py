@@ -47,6 +47,48 @@ def test_metadata_files(tmp_path):
     _captions(root, caption='title', index_dir=str(tmp_path / 'other'))
 
 
+def test_marks_of_utf_8_are_not_read_as_letters(tmp_path):
+  """Windows begins files with one."""
+  mark = '\ufeff'
+  rows = {
+    'metadata.jsonl': '{"file_name": "000.jpg", "text": "é 0"}\n',
+    'metadata.csv': 'file_name,text\n000.jpg,é 0\n',
+    '000.json': '{"caption": "é 0"}',
+    '000.txt': 'é 0\n',
+  }
+  for name, content in rows.items():
+    root = tmp_path / name
+    root.mkdir()
+    (root / '000.jpg').write_bytes(sets.jpeg(0))
+    (root / name).write_text(mark + content, encoding='utf-8')
+    assert _captions(root) == {'000.jpg': ('é 0',)}, name
+
+
+def test_rows_of_metadata_that_say_too_little(tmp_path):
+  """Such a row is listed; a first row that does, or no table, is an error."""
+  root = sets.folder(tmp_path / 'set', 4)
+  table = root / 'metadata.csv'
+  table.write_text('file_name,text\n000.jpg,a\n,b\n001.jpg\n002.jpg,c,d,e\n')
+  found = sources.Folder(directory=str(root)).open_index()
+  assert [found.text(row).id for row in found.rows] == ['000.jpg', '002.jpg']
+  assert found.about['rejected'] == {'no file_name': 1, 'no caption': 1}
+  for content, said in [
+    (b'name,text\n0,a\n', 'no column file_name; there are: name, text'),
+    (b'file_name,title\n0,a\n', 'there are: file_name, title; set caption'),
+    ('file_name,text\n0,é\n'.encode('latin1'), 'csv is not UTF-8 .invalid'),
+    (b'file_name,text\n0,"' + b'a' * 200_000, 'csv is damaged .* quote that'),
+  ]:
+    table.write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+      _captions(root, index_dir=str(tmp_path / 'other'))
+  lines = ['{"file_name": "000.jpg", "text": "a"}', '{"file_name": "001.jpg"}']
+  table.unlink()
+  (root / 'metadata.jsonl').write_text('\n'.join(lines))
+  place = tmp_path / 'third'
+  found = sources.Folder(directory=str(root), index_dir=str(place)).open_index()
+  assert found.about['rejected'] == {'no caption': 1}
+
+
 def test_parquet(tmp_path):
   pyarrow = pytest.importorskip('pyarrow')
   parquet = pytest.importorskip('pyarrow.parquet')

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from imagen_jax.data import loading, sources
+from imagen_jax.data import loading, sequential, sources
 from tests.data import sets, zoo
 
 
@@ -101,6 +101,21 @@ def test_previews_and_what_is_missing():
     sets.batches(_open(task='other')).batch(0)
   with pytest.raises(ValueError, match="no split 'dev'; there are: train, val"):
     sets.batches(_open(train='dev')).batch(0)
+
+
+@pytest.mark.parametrize(
+  ('rows', 'said'),
+  [
+    ([], 'it is empty'),
+    ([(('a fox',), b'no'), ((), b'')], '1 no caption, 1 not a picture'),
+    ([(('a fox',), sets.jpeg(0, (6, 6)))] * 3, '3 left out by Filter'),
+  ],
+)
+def test_a_stream_without_examples_is_an_error(rows, said):
+  """And not one epoch after another in search of one."""
+  stream = sequential.Forward('few', lambda epoch: iter(rows), sets.LOOSE)
+  with pytest.raises(ValueError, match=f'^few holds no examples: {said}$'):
+    sets.batches(stream).batch(0)
 
 
 def test_without_seqio(monkeypatch):
