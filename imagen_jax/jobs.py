@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from imagen_jax import fields, partitioning, stages
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import pipeline, sources
-from imagen_jax.text import encoders
+from imagen_jax.text import encoders, quantization
 from imagen_jax.training import compute as compute_lib
 from imagen_jax.training import lora as lora_lib
 from imagen_jax.training import optimizers, update, validation
@@ -156,6 +156,9 @@ def with_text(batch, encoder_config, encoder_params):
 
   A batch from a cache has them already; it needs no encoder.
   """
+  if 'codes' in batch:
+    coded = [batch[name] for name in ('codes', 'scales', 'divisors')]
+    return {**batch, 'text': quantization.dequantize(*coded)}
   if 'text' in batch:
     return {**batch, 'text': batch['text'].astype(jnp.float32)}
   text = encoders.embed(

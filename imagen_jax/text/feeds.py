@@ -3,7 +3,8 @@
 Both turn captions into the text columns of a batch, and into embeddings:
 
   Inline   tokens int32 [b, l], mask    the train step encodes them
-  Cached   text bfloat16 [b, l, d], mask
+  Cached   text bfloat16 [b, l, d], mask; or codes, scales, divisors, mask of
+           an int8 cache, which the train step decodes
 """
 
 import dataclasses
@@ -42,8 +43,7 @@ class Cached:
 
   def columns(self, captions: Sequence[str]) -> dict[str, np.ndarray]:
     """What a batch carries of its captions."""
-    text, mask = self.reader.batch(captions)
-    return {'text': text, 'mask': mask}
+    return self.reader.columns(captions)
 
   def encode(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """text float32 [b, l, d] and mask bool [b, l]."""

@@ -34,7 +34,7 @@ def channel_divisors(values: np.ndarray) -> np.ndarray:
 
 def token_bytes(width: int, dtype: str) -> int:
   """Bytes of one token."""
-  return width * 2 if dtype == 'bfloat16' else width + 2 * _blocks(width)
+  return width * 2 if dtype == 'bfloat16' else width + 2 * blocks(width)
 
 
 def encode(
@@ -59,24 +59,33 @@ def decode(
   """The inverse: [n, d], a bfloat16 view of the bytes or new float32."""
   if dtype == 'bfloat16':
     return np.frombuffer(record, ml_dtypes.bfloat16).reshape(-1, width)
-  blocks = _blocks(width)
-  n = len(record) // token_bytes(width, dtype)
-  scales = np.frombuffer(record, np.float16, n * blocks).reshape(n, blocks)
-  codes = np.frombuffer(record, np.int8, offset=2 * n * blocks)
-  codes = codes.reshape(n, width)
-  if width % BLOCK:
-    return codes * (_spread(scales, width) * divisors)
-  # The same product without a factor for each channel of each token.
-  factors = divisors.reshape(blocks, BLOCK)
-  factors = scales.astype(np.float32)[..., None] * factors
-  return (codes.reshape(n, blocks, BLOCK) * factors).reshape(n, width)
+  return dequantize(*parts(record, width), divisors)
 
 
-def _blocks(width):
+def parts(record: bytes, width: int) -> tuple[np.ndarray, np.ndarray]:
+  """Views of an int8 record: codes int8 [n, d], scales float16 [n, blocks]."""
+  n, b = len(record) // token_bytes(width, 'int8'), blocks(width)
+  scales = np.frombuffer(record, np.float16, n * b).reshape(n, b)
+  codes = np.frombuffer(record, np.int8, offset=2 * n * b)
+  return codes.reshape(n, width), scales
+
+
+def dequantize(codes, scales, divisors):
+  """The values, float32 [..., n, d]: code x scale of its block x divisor.
+
+  Args:
+    codes: int8 [..., n, d], NumPy's or jax's as all three.
+    scales: float16 [..., n, blocks].
+    divisors: float32 [d], or [..., 1, d].
+  """
+  return codes * (_spread(scales, codes.shape[-1]) * divisors)
+
+
+def blocks(width):
+  """Scales of a token; the last block may be short."""
   return -(-width // BLOCK)
 
 
 def _spread(scales, width):
-  """[n, blocks] -> [n, width] float32; the last block may be short."""
-  wide = np.repeat(scales.astype(np.float32), BLOCK, axis=1)
-  return wide[:, :width]
+  """[..., blocks] -> [..., width] float32; the last block may be short."""
+  return scales.astype(np.float32).repeat(BLOCK, axis=-1)[..., :width]

@@ -2,11 +2,12 @@
 
 import concurrent.futures
 
+import jax
 import ml_dtypes
 import numpy as np
 import pytest
 
-from imagen_jax.text import cache, cache_reader
+from imagen_jax.text import cache, cache_reader, quantization
 from tests import tiny_cache
 
 
@@ -48,6 +49,22 @@ def test_int8_is_close(tmp_path):
   for caption, values in zip(expected, reader.read(list(expected))):
     error = np.abs(values - expected[caption]).max()
     assert 0 < error < 0.02 * np.abs(expected[caption]).max()
+
+
+@pytest.mark.parametrize('width', [256, 300])
+def test_int8_columns_give_the_same_values_on_the_device(tmp_path, width):
+  tiny_cache.make(tmp_path, dtype='int8', width=width)
+  reader = cache_reader.Reader(tmp_path)
+  captions = ['caption 4', '', 'caption 10']
+  columns = reader.columns(captions)
+  mask = columns.pop('mask')
+  assert columns['codes'].dtype == np.int8
+  text = np.asarray(jax.jit(quantization.dequantize)(**columns))
+  assert text.shape == (3, tiny_cache.LENGTH, width)
+  assert (text[~mask] == 0).all()
+  for row, values in enumerate(reader.read(captions)):
+    np.testing.assert_array_equal(text[row, : len(values)], values)
+    assert mask[row].sum() == len(values)
 
 
 def test_more_shards_than_may_be_open(directory, monkeypatch):
