@@ -26,7 +26,8 @@ from imagen_jax.diffusion import (
 class Inputs:
   """What the denoiser and the step need besides the weights."""
 
-  condition: dict  # text [b, l, d], mask [b, l]; low_res, aug_logsnr [b]
+  # text [b, l, d] or its context, mask [b, l]; low_res, aug_logsnr [b]
+  condition: dict
   null: dict  # the same without text, or with the text to lead away from
   levels: jax.Array  # [m], rising, padded with inf
   weights: jax.Array  # [m], of guidance

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagen_jax import composition
+from imagen_jax import composition, stages
 from imagen_jax.diffusion import (
   conditioning,
   grids,
@@ -178,6 +178,7 @@ def _draw_batch(
   )
   capacity = -(-sampling.steps // _CAPACITY) * _CAPACITY
   carry, keys, levels, inputs = begin(
+    params,
     *noise,
     grids.fractions(sampling.steps, capacity, sampling.steps - steps),
     np.int32(steps),
@@ -246,6 +247,7 @@ def _programs(stage, sampling, size, resamples):
   )
 
   def begin(
+    params,
     seed,
     index,
     u,
@@ -276,9 +278,13 @@ def _programs(stage, sampling, size, resamples):
         'keys': keys(_REPAINT),
       }
     null = conditioning.null_text(*text) if negative is None else negative
+    texts = [
+      {'text': stages.text_context(stage, params, *t), 'mask': t[1]}
+      for t in (text, null)
+    ]
     inputs = composition.Inputs(
-      condition={**condition, 'text': text[0], 'mask': text[1]},
-      null={**condition, 'text': null[0], 'mask': null[1]},
+      condition=condition | texts[0],
+      null=condition | texts[1],
       levels=levels,
       weights=composition.guidance_weights(sampling, levels, weight),
       **known,

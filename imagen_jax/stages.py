@@ -154,6 +154,14 @@ def network(stage, execution=execution_lib.PLAIN):
   return efficient_unet.EfficientUNet(stage.model, execution)
 
 
+def text_context(stage, params, text, mask):
+  """What the network makes of text [b, l, d] and mask [b, l], once for all.
+
+  Give it to the network in the place of the text.
+  """
+  return network(stage).apply({'params': params}, text, mask, method='context')
+
+
 def example_inputs(stage, batch=1, resolution=None):
   """Zeros with the shapes of the network's inputs, to initialise it."""
   r = stage.resolution if resolution is None else resolution

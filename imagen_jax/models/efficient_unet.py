@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from imagen_jax.models import contexts, layers
 from imagen_jax.models import execution as execution_lib
-from imagen_jax.models import layers
 
 _NEWTON_STEPS = 4  # to the mean colour of a clipped picture
 _LEAST_INSIDE = 0.1  # share of unclipped pixels, bounds Newton's step
@@ -178,9 +178,12 @@ def _residual(parts, x, _, emb, text, mask):
   return parts['block'](x, emb)
 
 
-def _attend(parts, x, _, emb, text, mask):
-  """A unit: one attention layer. x [b, h, w, c] -> [b, h, w, c]."""
-  keys, values = parts['text'](text)
+def _attend(parts, x, known, emb, text, mask):
+  """A unit: one attention layer. x [b, h, w, c] -> [b, h, w, c].
+
+  `known` are its keys and values, or None.
+  """
+  keys, values = known or parts['text'](text)
   return parts['attention'](x, keys, values, mask)
 
 
@@ -192,6 +195,7 @@ class EfficientUNet(nn.Module):
 
   @nn.compact
   def __call__(self, z, logsnr, text, mask, low_res=None, aug_logsnr=None):
+    """`text` is [b, l, d], or what `context` makes of it."""
     c = self.config
     given = low_res is not None and aug_logsnr is not None
     if given != c.low_res:
@@ -200,13 +204,14 @@ class EfficientUNet(nn.Module):
         f'low_res={c.low_res}; pass both exactly when it is True'
       )
     layers.check_divides(z, c.fold * math.prod(c.strides))
-    text = text.astype(c.dtype)
     emb = layers.LogSNREmbedding(
       c.embedding_width, c.dtype, name='logsnr_embedding'
     )(logsnr)
-    emb += layers.AttentionPool(
-      c.embedding_width, dtype=c.dtype, name='text_pool'
-    )(text, mask)
+    if isinstance(text, contexts.TextContext):
+      emb += text.pooled
+    else:
+      text = text.astype(c.dtype)
+      emb += self._pool().clone(parent=self)(text, mask)
     x = z.astype(c.dtype)
     if c.low_res:
       emb += layers.LogSNREmbedding(
@@ -239,6 +244,22 @@ class EfficientUNet(nn.Module):
       x = with_mean_of(x, low_res, aug_logsnr)
     return x
 
+  def context(self, text, mask):
+    """All that depends on the text alone: [b, l, d], [b, l] -> TextContext."""
+    text = text.astype(self.config.dtype)
+    grid = self.config.grids[-1]
+    units = [self._attention(f'{way}_{grid}') for way in ('down', 'up')]
+    return contexts.TextContext(
+      pooled=contexts.apply(self, self._pool(), text, mask),
+      keys_values=contexts.keys_values(self, units, text),
+    )
+
+  def _pool(self):
+    c = self.config
+    return layers.AttentionPool(
+      c.embedding_width, dtype=c.dtype, name='text_pool', parent=None
+    )
+
   def _blocks(self, place, level, x, emb, text, mask):
     """CombineEmbs, residual blocks and attention, common to D- and UBlock."""
     c = self.config
@@ -259,7 +280,8 @@ class EfficientUNet(nn.Module):
     ]
     if level == len(c.widths) - 1:
       units.append(self._attention(place))
-    return execution_lib.run(self, units, x, (emb, text, mask))[0]
+    known = contexts.known(units, text)
+    return execution_lib.run(self, units, x, (emb, text, mask), known)[0]
 
   def _attention(self, place):
     """The unit of a level's attention layer."""

@@ -69,7 +69,7 @@ def run(network, units, x, context=(), extras=None):
     units: list of `Unit`.
     x: [b, h, w, c].
     context: what all of them see, such as embeddings and text.
-    extras: an array or None for each unit; None = None for all.
+    extras: a pytree of arrays for each unit; None = None for all.
 
   Returns:
     (x, [x after each unit]).

@@ -16,8 +16,8 @@ import dataclasses
 import jax.numpy as jnp
 from flax import linen as nn
 
+from imagen_jax.models import contexts, layers
 from imagen_jax.models import execution as execution_lib
-from imagen_jax.models import layers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,16 +93,18 @@ class ResidualBlock(nn.Module):
     return x + h
 
 
-def _residual(parts, x, skip, emb, text, mask):
+def _residual(parts, x, extra, emb, text, mask):
   """A unit: a residual block on x and its skip, then attention if it has one.
 
-  x [b, h, w, c], skip [b, h, w, c'] or None -> [b, h', w', channels].
+  x [b, h, w, c], extra: a skip [b, h, w, c'] or None, and keys and values where
+  they are known -> [b, h', w', channels].
   """
+  skip, known = extra
   if skip is not None:
     x = jnp.concatenate([x, skip], axis=-1)
   x = parts['block'](x, emb)
   if 'attention' in parts:
-    keys, values = parts['text'](text)
+    keys, values = known or parts['text'](text)
     x = parts['attention'](x, keys, values, mask)
   return x
 
@@ -115,6 +117,7 @@ class UNet(nn.Module):
 
   @nn.compact
   def __call__(self, z, logsnr, text, mask, low_res=None, aug_logsnr=None):
+    """`text` is [b, l, d], or what `context` makes of it."""
     c = self.config
     if low_res is not None or aug_logsnr is not None:
       raise ValueError(
@@ -123,25 +126,24 @@ class UNet(nn.Module):
         'use EfficientUNet for super-resolution'
       )
     layers.check_divides(z, c.fold * 2 ** (len(c.widths) - 1))
-    z, text = z.astype(c.dtype), text.astype(c.dtype)
+    z = z.astype(c.dtype)
     emb = layers.LogSNREmbedding(
       c.embedding_width, c.dtype, name='logsnr_embedding'
     )(logsnr)
-    emb += layers.AttentionPool(
-      c.embedding_width, c.head_width, c.dtype, name='text_pool'
-    )(text, mask)
-    # A projection before the keys and values of the layers keeps the
-    # parameters of these in proportion: the text is wider than the picture.
-    text = nn.Dense(c.text_projection, dtype=c.dtype, name='text_projection')(
-      text
-    )
+    if isinstance(text, contexts.TextContext):
+      emb += text.pooled
+    else:
+      text = text.astype(c.dtype)
+      pool, project = (module.clone(parent=self) for module in self._text())
+      emb += pool(text, mask)
+      text = project(text)
 
     x = layers.fold(z, c.fold)
     channels = x.shape[-1]
     x = layers.conv3x3(c.widths[0], c.dtype, 'input_conv')(x)
     skips = [x]
     x, skips = self._down(x, skips, emb, text, mask)
-    x = self._middle(x, emb, text, mask)
+    x = self._run(self._middle_units(), x, (emb, text, mask))[0]
     x = self._up(x, skips, emb, text, mask)
     x = layers.GroupNorm(c.groups, dtype=c.dtype, name='output_norm')(x)
     # The output starts at zero, and is float32 whatever the compute type.
@@ -149,6 +151,34 @@ class UNet(nn.Module):
       nn.swish(x)
     )
     return layers.unfold(x, c.fold)
+
+  def context(self, text, mask):
+    """All that depends on the text alone: [b, l, d], [b, l] -> TextContext."""
+    text = text.astype(self.config.dtype)
+    pool, project = self._text()
+    levels = range(len(self.config.widths))
+    units = [u for level in levels for u in self._down_units(level)]
+    units += self._middle_units()
+    units += [u for level in levels for u in self._up_units(level)]
+    projected = contexts.apply(self, project, text)
+    return contexts.TextContext(
+      pooled=contexts.apply(self, pool, text, mask),
+      keys_values=contexts.keys_values(self, units, projected),
+    )
+
+  def _text(self):
+    """The modules that read the text first: pooling and projection."""
+    c = self.config
+    # A projection before the keys and values of the layers keeps the
+    # parameters of these in proportion: the text is wider than the picture.
+    return (
+      layers.AttentionPool(
+        c.embedding_width, c.head_width, c.dtype, name='text_pool', parent=None
+      ),
+      nn.Dense(
+        c.text_projection, dtype=c.dtype, name='text_projection', parent=None
+      ),
+    )
 
   def _unit(self, block, width, resample='none', attention=None):
     """A block by its name; `{}` in `attention` tells its two modules."""
@@ -185,32 +215,45 @@ class UNet(nn.Module):
       for i in range(blocks)
     ]
 
-  def _down(self, x, skips, *context):
+  def _down_units(self, level):
     c = self.config
-    for level, (grid, width) in enumerate(zip(c.grids, c.widths)):
-      units = self._level('down', level, c.blocks[level])
-      if level < len(c.widths) - 1:
-        units.append(self._unit(f'down_{grid}_downsample', width, 'halve'))
-      x, outputs = execution_lib.run(self, units, x, context)
-      skips = skips + outputs
-    return x, skips
+    units = self._level('down', level, c.blocks[level])
+    if level < len(c.widths) - 1:
+      name = f'down_{c.grids[level]}_downsample'
+      units.append(self._unit(name, c.widths[level], 'halve'))
+    return units
 
-  def _middle(self, x, *context):
+  def _middle_units(self):
     width = self.config.widths[-1]
-    units = [
+    return [
       self._unit('middle_block_0', width, attention='middle_{}'),
       self._unit('middle_block_1', width),
     ]
-    return execution_lib.run(self, units, x, context)[0]
+
+  def _up_units(self, level):
+    return self._level('up', level, self.config.blocks[level] + 1)
+
+  def _down(self, x, skips, *context):
+    for level in range(len(self.config.widths)):
+      x, outputs = self._run(self._down_units(level), x, context)
+      skips = skips + outputs
+    return x, skips
 
   def _up(self, x, skips, *context):
     c = self.config
     for level in reversed(range(len(c.widths))):
-      units = self._level('up', level, c.blocks[level] + 1)
+      units = self._up_units(level)
       near, skips = skips[-len(units) :], skips[: -len(units)]
-      x, _ = execution_lib.run(self, units, x, context, near[::-1])
+      x, _ = self._run(units, x, context, near[::-1])
       if level > 0:
         name = f'up_{c.grids[level]}_upsample'
         units = [self._unit(name, c.widths[level], 'double')]
-        x, _ = execution_lib.run(self, units, x, context)
+        x, _ = self._run(units, x, context)
     return x
+
+  def _run(self, units, x, context, skips=None):
+    """Units with their skips, and their keys and values where known."""
+    emb, text, mask = context
+    known = contexts.known(units, text)
+    extras = [*zip(skips or [None] * len(units), known)]
+    return execution_lib.run(self, units, x, (emb, text, mask), extras)
