@@ -10,7 +10,7 @@ Not in the paper.
 import sys
 
 from imagen_jax import flags
-from imagen_jax.data import source_flags, sources, tfds_export
+from imagen_jax.data import source_flags, tfds_export
 
 
 def parser():
@@ -67,8 +67,6 @@ def build(args, beam_flags=()):
     max_rejected=args.max_bad,
     validation=args.validation,
   )
-  if not isinstance(source, sources.Folder | sources.Shards):
-    raise ValueError(f'{args.source} is no folder and no shards')
   return tfds_export.prepare(
     source,
     args.name,

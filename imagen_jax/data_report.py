@@ -39,17 +39,7 @@ def parser():
     allow_abbrev=False,
   )
   add = p.add_argument
-  source_flags.add(p, min_side=None)
-  add(
-    '--image',
-    metavar='NAME',
-    help='picture feature of a tfds: source (default: image)',
-  )
-  add(
-    '--data_dir',
-    metavar='DIR',
-    help="where a tfds: source lies (default: TFDS's own directory)",
-  )
+  source_flags.add(p, min_side=None, tfds=True)
   add(
     '--resolution',
     type=flags.whole('pixels', 8, 4096),
@@ -94,23 +84,6 @@ def parser():
   return p
 
 
-def open_source(args):
-  """The source that the command line names."""
-  named = {}
-  if args.source.startswith('tfds:'):
-    named = {'image': args.image, 'data_dir': args.data_dir}
-  elif args.image or args.data_dir:
-    raise ValueError('--image and --data_dir are for a tfds: source')
-  if args.source.partition(':')[0] == 'scenes':
-    raise ValueError(
-      f'{args.source}: the embedded scenes are drawn, there are no files to '
-      'report on; give a folder, shards or tfds:NAME'
-    )
-  return source_flags.source(
-    args, min_side=args.min_side or args.resolution, max_rejected=1.0, **named
-  )
-
-
 def open_tokenizer(path, max_length):
   """The tokenizer of a file."""
   if not os.path.isfile(path):
@@ -123,7 +96,9 @@ def open_tokenizer(path, max_length):
 
 def report(args):
   """The `survey.Survey` that the command line asks for."""
-  source = open_source(args)
+  source = source_flags.source(
+    args, min_side=args.min_side or args.resolution, max_rejected=1.0
+  )
   pictures = pipeline.Pictures(resolution=args.resolution)
   return survey.take(
     source,

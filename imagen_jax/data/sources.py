@@ -203,35 +203,6 @@ class Mixture:
 Source = pipeline.EmojiScenes | Folder | Shards | Tfds | SeqioTask | Mixture
 
 
-def parse(text: str, **changes) -> Source:
-  """The source that a command line names.
-
-  A folder or directory of .tar files, 'tfds:NAME', 'scenes:VOCABULARY', or
-  'shards:PATTERN' where the shards' own names do not tell.
-  """
-  kind, _, name = text.partition(':')
-  if kind == 'tfds':
-    return Tfds(name=name, **changes)
-  if kind == 'scenes':
-    return pipeline.EmojiScenes(vocabulary=name or 'lite')
-  if kind == 'shards':
-    return Shards(files=name, **changes)
-  if text.endswith('.tar') or _holds_shards(text):
-    return Shards(files=text, **changes)
-  if not os.path.isdir(text):
-    raise ValueError(
-      f'source {text} does not exist; give a folder, shards, tfds:NAME or '
-      'scenes:VOCABULARY'
-    )
-  return Folder(directory=text, **changes)
-
-
-def _holds_shards(text):
-  return os.path.isdir(text) and any(
-    name.endswith('.tar') for name in os.listdir(text)
-  )
-
-
 def _fetch_file(directory, row, text):
   return folders.fetch(directory, text, row)
 
