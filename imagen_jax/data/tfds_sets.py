@@ -6,6 +6,7 @@ lost). `tensorflow_datasets` is imported when a set is opened.
 """
 
 import functools
+import sys
 import threading
 
 import numpy as np
@@ -116,8 +117,13 @@ class Records:
     return [[self._how[2], len(self._open())]]
 
   def _read(self, number):
-    name, _, _, image, caption = self._how
-    row = self._open()[number]
+    name, _, split, image, caption = self._how
+    rows = self._open()
+    try:
+      row = rows[number]
+    except (RuntimeError, ValueError, IndexError, OSError) as e:
+      what = f'tfds:{name}/{split}, example {number},'
+      raise _unreadable(what, e) from e
     return sequential.example(row, image, caption, f'tfds:{name}')
 
   def _open(self):
@@ -133,6 +139,17 @@ def _data_source(found, split, image, name):
     return found.as_data_source(split=split, decoders=_undecoded(image))
   except (ValueError, KeyError) as e:
     raise _no_split(f'tfds:{name}', split, found.info.splits) from e
+  except (RuntimeError, OSError) as e:
+    raise _unreadable(f'tfds:{name}/{split}', e) from e
+
+
+def _unreadable(what, error):
+  """A shard that was there and is cut or gone, most likely."""
+  reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+  return ValueError(
+    f'{what} cannot be read ({reason[:160]}); put the files back as they were '
+    'and run the same command again'
+  )
 
 
 def _undecoded(image):
@@ -162,16 +179,30 @@ def _read_forward(name, data_dir, split, image, caption, epoch):
   )
   if split not in found.info.splits and '[' not in split:
     raise _no_split(f'tfds:{name}', split, found.info.splits)
-  data = found.as_dataset(
-    split=split,
-    decoders=_undecoded(image),
-    # A set whose order means something refuses to be read in another.
-    shuffle_files=not found.info.disable_shuffling,
-    read_config=options,
-  )
-  data = data.shuffle(1000, seed=epoch)
-  for row in data.as_numpy_iterator():
+
+  def shuffled():
+    data = found.as_dataset(
+      split=split,
+      decoders=_undecoded(image),
+      # A set whose order means something refuses to be read in another.
+      shuffle_files=not found.info.disable_shuffling,
+      read_config=options,
+    )
+    return data.shuffle(1000, seed=epoch)
+
+  for row in _rows(shuffled, f'tfds:{name}/{split}'):
     yield sequential.example(row, image, caption, f'tfds:{name}')
+
+
+def _rows(dataset, name):
+  """The rows of dataset(), of tf.data; its errors on one line."""
+  try:
+    yield from dataset().as_numpy_iterator()
+  except Exception as e:
+    tf = sys.modules.get('tensorflow')  # loaded by what made the set, if at all
+    if tf and isinstance(e, (tf.errors.OpError, OSError)):
+      raise _unreadable(name, e) from e
+    raise
 
 
 def task_items(name, split, image, caption, epoch):
@@ -191,8 +222,13 @@ def task_items(name, split, image, caption, epoch):
     ) from e
   if split not in task.splits:
     raise _no_split(f'seqio:{name}', split, task.splits)
-  data = task.get_dataset(
-    sequence_length=None, split=split, shuffle=True, seed=epoch, num_epochs=1
+  dataset = functools.partial(
+    task.get_dataset,
+    sequence_length=None,
+    split=split,
+    shuffle=True,
+    seed=epoch,
+    num_epochs=1,
   )
-  for row in data.as_numpy_iterator():
+  for row in _rows(dataset, f'seqio:{name}/{split}'):
     yield sequential.example(row, image, caption, f'seqio:{name}')

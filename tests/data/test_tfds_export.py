@@ -35,7 +35,8 @@ def test_normal_pictures_look_the_same_and_are_plain(name):
 def test_what_cannot_be_built(tmp_path, capsys):
   for argv, said in [
     (['--source=nowhere'], 'nowhere does not exist'),
-    (['--source=scenes:lite'], 'is no folder and no shards'),
+    (['--source=scenes:lite'], 'the embedded scenes are drawn'),
+    (['--source=tfds:coco'], 'tfds:coco is no folder and no shards'),
   ]:
     code = build_tfds.main([*argv, '--name=x', f'--out={tmp_path}'])
     assert code == 2 and said in capsys.readouterr().err
@@ -124,6 +125,25 @@ def test_missing_features_and_splits_are_listed(built):
     _open(built, name='none')
 
 
+def test_records_that_are_cut_or_go_while_they_are_read(built, tmp_path):
+  """ArrayRecord itself would say that a type is None, or worse."""
+  shutil.copytree(built / 'few_pictures', tmp_path / 'few_pictures')
+  batches = sets.batches(_open(tmp_path), 14)
+  before = batches.batch(0)
+  [path] = (tmp_path / 'few_pictures').rglob('*-train.array_record*')
+  whole = path.read_bytes()
+  path.unlink()
+  said = 'few_pictures/train, example .* cannot be read .* put the files back'
+  with pytest.raises(ValueError, match=said):
+    sets.batches(_open(tmp_path), 14).batch(0)
+  path.write_bytes(whole[: len(whole) // 2])
+  with pytest.raises(ValueError, match=said):
+    sets.batches(_open(tmp_path), 14).batch(0)
+  path.write_bytes(whole)
+  after = sets.batches(_open(tmp_path), 14).batch(0)
+  np.testing.assert_array_equal(before['image'], after['image'])
+
+
 def test_tfrecord_is_read_forward_with_a_note(tmp_path, capsys):
   tfds = pytest.importorskip('tensorflow_datasets')
   pytest.importorskip('tensorflow')
@@ -144,6 +164,12 @@ def test_tfrecord_is_read_forward_with_a_note(tmp_path, capsys):
   np.testing.assert_array_equal(resumed['image'], expected[3]['image'])
   words = {w for batch in expected[:3] for w in batch['words'].tolist()}
   assert len(words) > 4
+  [path] = tmp_path.rglob('*-train.tfrecord*')
+  for content in (path.read_bytes()[:-9], None):
+    path.unlink() if content is None else path.write_bytes(content)
+    said = 'lite_64/train cannot be read .* put the files back'
+    with pytest.raises(ValueError, match=said):
+      sets.batches(source.open('train')).batch(3)
 
 
 def test_entries_travel_without_the_index(tmp_path):
