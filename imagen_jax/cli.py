@@ -12,10 +12,9 @@ import pathlib
 import sys
 
 import absl.logging
-import jax
 
 import gin
-from imagen_jax import compilation_cache, fields, flags, weights
+from imagen_jax import compilation_cache, fields, flags, hosts, weights
 
 _BAD_INPUT = (ValueError, FloatingPointError, OSError)  # told in one line
 
@@ -31,8 +30,11 @@ _GIN_ERRORS = (
 )
 
 
-def parser(function=None):
-  """The argparse parser of a job, which `function` runs."""
+def parser(function=None, distributed=False):
+  """The argparse parser of a job, which `function` runs.
+
+  `distributed` says that it may run on several hosts.
+  """
   module = function and sys.modules[function.__module__]
   p = flags.Parser(
     prog=module and f'python -m {module.__name__}',
@@ -62,12 +64,14 @@ def parser(function=None):
     help='print the resolved configuration and the parameter count, and stop '
     '(default: no)',
   )
+  if distributed:
+    hosts.add_flags(p)
   return p
 
 
-def parse(argv, function=None):
+def parse(argv, function=None, distributed=False):
   """argv -> (namespace, gin bindings)."""
-  p = parser(function)
+  p = parser(function, distributed)
   args, bindings = with_bindings(p, argv)
   if not args.workdir and not args.dry_run:
     p.error('--workdir=DIR is missing: where the run is kept')
@@ -138,25 +142,34 @@ def _alone(workdir):
   """Makes the work directory; a second job there at a time is refused.
 
   Two would write one another's checkpoints and metrics. The system lets go of
-  the lock when the process ends, however.
+  the lock when the process ends, however. Of several processes the first has
+  the lock, and all learn what came of it.
   """
+  problem, file = None, contextlib.nullcontext()
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     file = open(workdir / '.lock', 'ab')
   except OSError as e:
-    raise ValueError(f'--workdir={workdir} cannot be written: {e}') from e
-  with file:
-    try:
-      if jax.process_index() == 0:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as e:
-      raise ValueError(
-        f'--workdir={workdir}: another process is training there; wait for it '
-        'or give another'
-      ) from e
-    except OSError:
-      pass  # a file system without locks
+    problem = f'--workdir={workdir} cannot be written: {e}'
+  with file as held:
+    if held and hosts.is_first():
+      problem = _lock(held, workdir)
+    hosts.agree(problem)
     yield
+
+
+def _lock(file, workdir):
+  """What is wrong with locking a file, or None."""
+  try:
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except (BlockingIOError, PermissionError):
+    return (
+      f'--workdir={workdir}: another process is training there; wait for it '
+      'or give another'
+    )
+  except OSError:
+    pass  # a file system without locks
+  return None
 
 
 @contextlib.contextmanager
@@ -165,6 +178,9 @@ def _recorded(workdir):
 
   One that fails before it has saved anything leaves that of the checkpoints.
   """
+  if not hosts.is_first():
+    yield
+    return
   path = workdir / 'config.gin'
   saved = _saved(workdir)
   try:
@@ -185,19 +201,22 @@ def _saved(workdir):
   return {path.name for path in workdir.glob('checkpoints/*')}
 
 
-def run(function, config_class, describe, argv=None):
+def run(function, config_class, describe, argv=None, distributed=False):
   """Runs `function(config, workdir)` as the command line says.
 
   Exits with 2 and one line on bad input; `describe(config)` is what --dry_run
-  prints after the configuration.
+  prints after the configuration. `distributed`: it may run on several hosts.
   """
-  args, bindings = parse(sys.argv[1:] if argv is None else argv, function)
+  argv = sys.argv[1:] if argv is None else argv
+  args, bindings = parse(argv, function, distributed)
   try:
     config = configure(args.gin_file, bindings, config_class)
     if args.dry_run:
       print(gin.operative_config_str())
       print(describe(config))
       return
+    if distributed:
+      hosts.join(args)
     compilation_cache.enable()
     # orbax warns of each save that it had to wait for, which we mean to do.
     absl.logging.set_verbosity(absl.logging.ERROR)
@@ -206,4 +225,7 @@ def run(function, config_class, describe, argv=None):
       function(config, workdir)
   except _BAD_INPUT as e:
     print(f'error: {_one_line(e)}', file=sys.stderr)
-    sys.exit(2)
+    hosts.leave(2)
+  except Exception:
+    hosts.leave_in_error()
+    raise

@@ -210,7 +210,31 @@ def put_batch(batch, mesh):
   sharding = batch_sharding(mesh)
   if jax.process_count() == 1:
     return {k: jax.device_put(v, sharding) for k, v in batch.items()}
-  return {
-    k: jax.make_array_from_process_local_data(sharding, v)
-    for k, v in batch.items()
-  }
+  local = len(next(iter(batch.values())))
+  shards = batch_shards(mesh)
+  # A shard is as large on every device, whatever process it belongs to.
+  places = sharding.addressable_devices_indices_map((shards,))
+  size = shards * local // len({str(place) for place in places.values()})
+  rows = local_rows(size, mesh)
+
+  def put(values):
+    def shard(index):
+      first = rows.index(index[0].start or 0)
+      return values[first : first + size // shards]
+
+    shape = (size, *values.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, shard)
+
+  return {k: put(v) for k, v in batch.items()}
+
+
+def put_whole(tree, shardings):
+  """Host arrays that all processes have alike -> arrays on the devices."""
+  if jax.process_count() == 1:
+    return jax.device_put(tree, shardings)
+
+  def put(x, sharding):
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+  return jax.tree.map(put, tree, shardings)

@@ -11,6 +11,9 @@ work directory holds
   stage/          the EMA weights as a stage directory, for `bind`
   metrics.jsonl   one JSON object per report
   samples/        pictures of fixed prompts
+
+With several processes (`hosts`) each makes and holds its share of the batch;
+the first writes all but the checkpoints, to which each adds its part.
 """
 
 import dataclasses
@@ -21,7 +24,7 @@ import sys
 
 import jax
 
-from imagen_jax import jobs, partitioning, previews, stages, weights
+from imagen_jax import hosts, jobs, partitioning, previews, stages, weights
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import pipeline, quarantine
 from imagen_jax.text import cache_reader, feeds
@@ -84,7 +87,7 @@ def start_from(directory, stage, state, fresh=None):
     if fresh is not None and re.search(fresh, name):
       found.append(name)
       return like
-    return jax.device_put(p, like.sharding)
+    return partitioning.put_whole(p, like.sharding)
 
   placed = jax.tree_util.tree_map_with_path(place, params, network)
   if fresh is not None and not found:
@@ -160,15 +163,18 @@ def frozen_encoder(feed, mesh):
   params = feed.encoder.params
   # A large encoder is spread over the devices like the network.
   shardings = partitioning.state_shardings(params, mesh)
-  return feed.encoder.config, jax.device_put(params, shardings)
+  return feed.encoder.config, partitioning.put_whole(params, shardings)
 
 
 def write_stage(workdir, stage, step, ema, text):
   """Writes the averaged weights as the stage directory of the run.
 
-  `text` is the fingerprint of its encoder; `bind` notes when given another.
+  All processes call it, the first writes. `text` is the fingerprint of its
+  encoder; `bind` notes when given another.
   """
   directory = workdir / 'stage'
+  if (ema := hosts.whole(ema)) is None:
+    return
   metadata = {'step': str(step), stages.TEXT_WEIGHTS: text['weights']}
   try:
     stages.write(directory, stage, jax.device_get(ema), metadata=metadata)
@@ -225,7 +231,7 @@ def train(config, workdir):
     throughput = metrics_lib.Throughput(
       flops.per_image(config.stage, config.pictures.crop), mesh.devices
     )
-    samples = previews.Previews(
+    samples = hosts.is_first() and previews.Previews(
       config.stage,
       config.data.open('validation'),
       feed,
@@ -283,16 +289,19 @@ def train(config, workdir):
       if stopping and step < config.steps:
         break
       if progress.is_due(step, config.sample_every):
-        samples.draw(step, lora.merged(config.lora, state.ema))
+        ema = hosts.whole(lora.merged(config.lora, state.ema))
+        if samples:
+          samples.draw(step, ema)
         progress.restart_clock(step)
     stream.close()
     metrics_log.close()
     if step < config.steps:
-      print(
-        f'stopped by SIGTERM after step {step}; saved is step '
-        f'{checkpoints.latest()}, from which the same command goes on',
-        file=sys.stderr,
-      )
+      if hosts.is_first():
+        print(
+          f'stopped by SIGTERM after step {step}; saved is step '
+          f'{checkpoints.latest()}, from which the same command goes on',
+          file=sys.stderr,
+        )
       sys.exit(guards.EXIT_CODE)
   return state
 
@@ -303,4 +312,4 @@ if __name__ == '__main__':
   from imagen_jax import cli
   from imagen_jax import train as module
 
-  cli.run(module.train, module.TrainConfig, jobs.describe)
+  cli.run(module.train, module.TrainConfig, jobs.describe, distributed=True)

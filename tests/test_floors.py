@@ -29,11 +29,16 @@ FLOORS = {
   'manifests': 1,  # checksums of directories
   'pictures': 1,  # PNG files
   'accelerators': 1,  # what chips can do
+  'spreading': 1,  # pictures over devices
+  'hosts': 1,  # the processes of one job
+  'roll_call': 1,
   'text': 2,
   'data': 2,
   'training': 2,
   'planning': 2,
   'stages': 2,
+  'presets': 2,  # settings of all stages by name
+  'prompts': 2,  # of users, in files
   'pretraining': 3,
   'evaluation': 3,
   'pretrained': 3,

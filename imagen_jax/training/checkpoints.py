@@ -11,8 +11,10 @@ import pathlib
 import sys
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
+from imagen_jax import partitioning
 from imagen_jax.training import state as state_lib
 
 
@@ -176,8 +178,8 @@ class Checkpoints:
     except _DAMAGE as e:
       raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
     restored = state_lib.TrainState(
-      step=jax.device_put(
-        jax.numpy.asarray(step, jax.numpy.int32), state.step.sharding
+      step=partitioning.put_whole(
+        np.asarray(step, np.int32), state.step.sharding
       ),
       params=items['params'],
       ema=items['ema'],

@@ -7,8 +7,9 @@ whose gradients are not finite changes nothing and is counted.
 import signal
 import sys
 
-import jax
 import numpy as np
+
+from imagen_jax import hosts
 
 EXIT_CODE = 128 + signal.SIGTERM  # so that a queue knows to start it again
 
@@ -16,12 +17,13 @@ EXIT_CODE = 128 + signal.SIGTERM  # so that a queue knows to start it again
 class StopSignal:
   """Whether SIGTERM has come; used as `with StopSignal() as stop`.
 
-  With several processes all of them must save the same step: JAX's
-  coordination service then agrees on one.
+  With several processes all of them save the same step, a little after the
+  signal has come to any of them.
   """
 
   def __init__(self):
     self._came = False
+    self._agreement = hosts.Agreement()
     self._before = None
 
   def __enter__(self):
@@ -45,11 +47,7 @@ class StopSignal:
 
   def after(self, step):
     """Whether the run is to save and stop now, `step` being done."""
-    if jax.process_count() == 1:
-      return self._came
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.reached_preemption_sync_point(step)
+    return bool(self._agreement.largest(int(self._came)))
 
 
 class Skipped:

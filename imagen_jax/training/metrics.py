@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from imagen_jax import accelerators
+from imagen_jax import accelerators, hosts
 from imagen_jax.training import flops
 
 
@@ -27,9 +27,15 @@ def require_finite(metrics, step):
 
 
 class Metrics:
-  """Writes scalars of one run to `<workdir>/metrics.jsonl`."""
+  """Writes scalars of one run to `<workdir>/metrics.jsonl`.
+
+  Of several processes the first writes, the others do nothing.
+  """
 
   def __init__(self, workdir, start_step):
+    self._file = self._writer = None
+    if not hosts.is_first():
+      return
     self._path = pathlib.Path(workdir) / 'metrics.jsonl'
     _drop_from(self._path, start_step)
     self._file = open(self._path, 'a')
@@ -40,6 +46,8 @@ class Metrics:
 
     JSON has no word for what is not finite: null.
     """
+    if self._file is None:
+      return
     scalars = {k: float(v) for k, v in scalars.items()}
     written = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
     row = {'step': int(step), 'time': round(time.time(), 1), **written}
@@ -49,7 +57,8 @@ class Metrics:
       self._writer.write_scalars(int(step), scalars)
 
   def close(self):
-    self._file.close()
+    if self._file is not None:
+      self._file.close()
     if self._writer is not None:
       self._writer.flush()
 
@@ -111,13 +120,15 @@ class Progress:
     )
     end = '\n' if not sys.stderr.isatty() else ''
     start = '' if not sys.stderr.isatty() else '\r\x1b[K'
-    print(f'{start}{line}', end=end, file=sys.stderr, flush=True)
+    if hosts.is_first():
+      print(f'{start}{line}', end=end, file=sys.stderr, flush=True)
     return rate
 
   def note(self, step, text):
     """A line of its own about a step."""
     start = '\r\x1b[K' if sys.stderr.isatty() else ''
-    print(f'{start}step {step}  {text}', file=sys.stderr, flush=True)
+    if hosts.is_first():
+      print(f'{start}step {step}  {text}', file=sys.stderr, flush=True)
 
   def restart_clock(self, step):
     """After a pause at `step` (validation, saving): it was no training."""
