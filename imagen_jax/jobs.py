@@ -44,6 +44,9 @@ class TrainConfig:
   steps: int = 2_500_000  # updates
   seed: int = 0  # of initialisation, data and noise
   caption_dropout: float = 0.1  # share of examples trained without text
+  # Of the noise on the low-resolution picture. 1 is the paper's; less is enough
+  # where sampling adds little, and small networks have more to give there.
+  max_aug_level: float = 1.0
   ema_decay: float = 0.9999  # ramped up from 0.1
   mesh: partitioning.MeshConfig = partitioning.MeshConfig()
   compute: compute_lib.Compute = compute_lib.Compute()
@@ -66,6 +69,7 @@ class TrainConfig:
       steps=(1, math.inf),
       seed=(0, 2**32 - 1),
       caption_dropout=(0, 1),
+      max_aug_level=(0, 1),
       ema_decay=(0, 1),
       max_skipped=(0, math.inf),
       log_every=(0, math.inf),
@@ -206,7 +210,7 @@ def make_validation_loss(config, encoder_config):
 
   def loss(params, encoder_params, batch, k, drop):
     batch = with_text(batch, encoder_config, encoder_params)
-    noise = validation.fixed_noise(batch, k, drop)
+    noise = validation.fixed_noise(batch, k, drop, config.max_aug_level)
     losses = step_lib.example_losses(config.stage, apply, params, batch, noise)
     return jnp.mean(losses)
 

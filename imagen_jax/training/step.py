@@ -29,12 +29,13 @@ class Noise:
 jax.tree_util.register_dataclass(Noise)
 
 
-def draw_noise(key, batch, caption_dropout):
+def draw_noise(key, batch, caption_dropout, max_aug_level=1.0):
   """Noise for a batch from one key.
 
   t is stratified: one uniform shift of b equal strata, so that each example's
   t is U(0, 1) as in the paper while the batch covers the range evenly (not in
-  the paper; lowers the variance of small batches).
+  the paper; lowers the variance of small batches). aug_level is U(0,
+  max_aug_level); 1 is the paper's (section 2.4).
   """
   keys = jax.random.split(key, 5)
   image = batch['image']
@@ -45,7 +46,7 @@ def draw_noise(key, batch, caption_dropout):
     t=(jax.random.uniform(keys[0]) + strata) % 1.0,
     eps=jax.random.normal(keys[1], image.shape),
     drop=jax.random.uniform(keys[2], [b]) < caption_dropout,
-    aug_level=jax.random.uniform(keys[3], [b]),
+    aug_level=jax.random.uniform(keys[3], [b]) * max_aug_level,
     aug_eps=jax.random.normal(keys[4], low_res.shape),
   )
 

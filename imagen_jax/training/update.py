@@ -21,8 +21,8 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
   """The jitted step.
 
   Args:
-    config: has stage, compute, seed, caption_dropout, ema_decay, lora,
-      is_frozen and max_skipped, as `jobs.TrainConfig` has.
+    config: has stage, compute, seed, caption_dropout, max_aug_level,
+      ema_decay, lora, is_frozen and max_skipped, as `jobs.TrainConfig` has.
     optimizer: an optax transform.
     embed: (encoder_params, batch) -> batch with its text.
     mesh: of the devices.
@@ -64,7 +64,9 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
 
   def train_step(state, encoder_params, batch):
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-    noise = step_lib.draw_noise(key, batch, config.caption_dropout)
+    noise = step_lib.draw_noise(
+      key, batch, config.caption_dropout, config.max_aug_level
+    )
     params = state.params
     if config.lora is None:  # its small sums need all of float32
       params = compute_lib.compute_copy(stage, params, shardings.params)

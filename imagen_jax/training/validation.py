@@ -6,11 +6,12 @@ import jax.numpy as jnp
 from imagen_jax.training import step as step_lib
 
 
-def fixed_noise(batch, k, drop=False):
+def fixed_noise(batch, k, drop=False, max_aug_level=1.0):
   """The noise of validation batch k: t on a grid, all captions dropped or none.
 
   t runs over the midpoints of b equal strata, shuffled once by a fixed key, so
-  that a batch of any size covers all noise levels.
+  that a batch of any size covers all noise levels; so does aug_level, up to
+  `max_aug_level`.
   """
   key = jax.random.fold_in(jax.random.key(20220523), k)
   noise = step_lib.draw_noise(key, batch, caption_dropout=0.0)
@@ -20,7 +21,8 @@ def fixed_noise(batch, k, drop=False):
     t=jax.random.permutation(key, t),
     eps=noise.eps,
     drop=noise.drop | drop,
-    aug_level=jax.random.permutation(jax.random.fold_in(key, 1), t),
+    aug_level=jax.random.permutation(jax.random.fold_in(key, 1), t)
+    * max_aug_level,
     aug_eps=noise.aug_eps,
   )
 
