@@ -16,6 +16,7 @@ import io
 import json
 import pathlib
 import re
+import sys
 
 from imagen_jax.data import images, index, storage
 
@@ -47,6 +48,12 @@ def prepare(source, name, data_dir, *, beam_flags=None, max_bad=0.01):
   made = _builder_class(name, by_beam)(
     data_dir=data_dir, file_format='array_record'
   )
+  if pathlib.Path(made.data_path).exists():  # TFDS reads no source then
+    print(
+      f'{made.data_path} is there already and is kept; delete it to build it '
+      'again',
+      file=sys.stderr,
+    )
   made.source, made.max_bad, options = source, max_bad, {}
   if by_beam:
     options['beam_options'] = _beam_options(beam_flags)

@@ -102,6 +102,14 @@ def test_what_was_built_is_a_source(built):
   np.testing.assert_array_equal(first['image'], again['image'])
 
 
+def test_a_set_that_is_there_is_kept_and_said_to_be(built, tmp_path, capsys):
+  other = sets.folder(tmp_path / 'other', 9)
+  flags = [f'--source={other}', '--name=few_pictures', f'--out={built}']
+  assert build_tfds.main([*flags, '--min_side=8']) == 0
+  assert '1.0.0 is there already and is kept; delete' in capsys.readouterr().err
+  assert len(_open(built)) + len(_open(built, 'validation')) == 18
+
+
 def test_reading_needs_no_tensorflow(built):
   program = (
     'import sys\n'
