@@ -53,6 +53,8 @@ EXTRAS = {
     'fsspec>=2024.6',  # shards in buckets,
     'gcsfs>=2024.6',  # gs:// among them
   ],
+  # Converts the published weights of FID's network, once.
+  'inception': ['torch>=2.4'],
   'dev': [
     'pytest>=8.0',
     'pytest-xdist>=3.6',  # tests in two processes

@@ -28,10 +28,12 @@ FLOORS = {
   'weights': 1,  # safetensors files
   'manifests': 1,  # checksums of directories
   'pictures': 1,  # PNG files
+  'plots': 1,  # curves
   'accelerators': 1,  # what chips can do
   'spreading': 1,  # pictures over devices
   'hosts': 1,  # the processes of one job
   'roll_call': 1,
+  'retrying': 1,  # what a disk refused
   'text': 2,
   'data': 2,
   'training': 2,
@@ -43,6 +45,8 @@ FLOORS = {
   'evaluation': 3,
   'pretrained': 3,
   'stage_sampler': 3,
+  'stage_programs': 3,
+  'interpolation': 3,  # between captions
   'previews': 3,
   'cascade': 3,
   'composition': 3,  # of denoiser, guidance, thresholding
@@ -57,6 +61,10 @@ FLOORS = {
   'bind': 4,
   'embed': 4,
   'evaluate': 4,
+  'sweep': 4,
+  'fid': 4,
+  'clip_score': 4,
+  'convert_inception': 4,
   'data_report': 4,
   'build_tfds': 4,
   'cli': 4,
@@ -83,8 +91,9 @@ PLACES = {
   'tensorflow_datasets': ['data.', 'text.'],
   'seqio': ['data.', 'text.'],
   'clu': ['training.'],
+  'torch': ['convert_inception'],  # reads the weights that FID's authors use
 }
-NOWHERE = ['torch', 'transformers', 'diffusers', 't5x', 'pickle', 'imp', 'dill']
+NOWHERE = ['transformers', 'diffusers', 't5x', 'pickle', 'imp', 'dill']
 RESOURCES = ('importlib.resources', 'importlib.metadata')
 
 

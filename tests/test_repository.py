@@ -37,6 +37,7 @@ RUNS_CODE = [
   'allow_pickle=' + 'True',
   'yaml.' + 'load(',
 ]
+SAFELY = 'weights_only=True'  # of torch: tensors, and no code
 UNFINISHED = re.compile('TO' + 'DO|FIX' + 'ME|XX' + 'X')
 
 
@@ -102,7 +103,10 @@ def test_the_pattern_for_paths():
 
 
 def test_nothing_that_can_run_code_is_loaded():
-  assert not lines_with(lambda line: any(x in line for x in RUNS_CODE))
+  def runs(line):
+    return any(x in line for x in RUNS_CODE) and SAFELY not in line
+
+  assert not lines_with(runs)
 
 
 def test_nothing_unfinished():
