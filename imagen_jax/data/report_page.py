@@ -196,11 +196,14 @@ def _histogram(values, title, mark=None):
   counts, edges = np.histogram(values, _BINS, (low, high))
   top = max(1, counts.max())
   w, h = 260 / _BINS, 90
+  # One of a million is still to be seen.
+  tall = np.maximum(1, h * counts / top)
   bars = ''.join(
-    f'<rect x="{i * w:.1f}" y="{h - h * n / top:.1f}" width="{w - 1:.1f}" '
-    f'height="{h * n / top:.1f}" fill="#3b6ea8"><title>{edges[i]:.4g} to '
+    f'<rect x="{i * w:.1f}" y="{h - tall[i]:.1f}" width="{w - 1:.1f}" '
+    f'height="{tall[i]:.1f}" fill="#3b6ea8"><title>{edges[i]:.4g} to '
     f'{edges[i + 1]:.4g}: {n:,}</title></rect>'
     for i, n in enumerate(counts)
+    if n
   )
   if mark is not None and low <= mark <= high:
     x = 260 * (mark - low) / (high - low)
@@ -209,6 +212,8 @@ def _histogram(values, title, mark=None):
   return (
     f'<figure><svg viewBox="0 0 260 108" role="img" aria-label="{title}">'
     f'{bars}<text x="0" y="104" {label}>{_number(low)}</text>'
+    f'<text x="130" y="104" text-anchor="middle" {label}>tallest: {top:,}'
+    '</text>'
     f'<text x="260" y="104" text-anchor="end" {label}>{_number(high)}</text>'
     f'</svg><figcaption>{title}</figcaption></figure>'
   )
