@@ -92,6 +92,8 @@ setuptools.setup(
       '**/*LICENSE*',
       '**/*.md',
       '**/*.png',
+      '**/*.css',
+      '**/*.js',
       '**/*.safetensors',
       '**/*.model',
     ]

@@ -28,6 +28,7 @@ FLOORS = {
   'weights': 1,  # safetensors files
   'manifests': 1,  # checksums of directories
   'pictures': 1,  # PNG files
+  'pages': 1,  # in a browser, and their server
   'plots': 1,  # curves
   'accelerators': 1,  # what chips can do
   'spreading': 1,  # pictures over devices
@@ -46,6 +47,7 @@ FLOORS = {
   'pretrained': 3,
   'stage_sampler': 3,
   'stage_programs': 3,
+  'sample_flags': 3,
   'interpolation': 3,  # between captions
   'previews': 3,
   'cascade': 3,
@@ -61,6 +63,7 @@ FLOORS = {
   'bind': 4,
   'embed': 4,
   'evaluate': 4,
+  'rate': 4,
   'sweep': 4,
   'fid': 4,
   'clip_score': 4,

@@ -1,0 +1,329 @@
+"""A small HTTP server for pages: on this machine, or behind a token.
+
+Not in the paper. A page is one function, `Request -> Response`. What every
+page needs is here and nowhere else: who may come in, how much may be sent, and
+what a browser is told to refuse.
+
+  with server.listen(page, host='127.0.0.1', port=8765) as listening:
+    listening.serve_forever()
+"""
+
+import dataclasses
+import errno
+import hmac
+import http
+import http.cookies
+import http.server
+import ipaddress
+import re
+import socket
+import socketserver
+import sys
+import threading
+import traceback
+import urllib.parse
+from collections.abc import Callable, Mapping
+
+BODY = 8192  # bytes of a form at most
+FIELDS = 32  # of a form at most
+CONNECTIONS = 512  # at a time; a browser keeps up to six open
+IDLE = 30  # seconds that a connection may say nothing
+TOKEN = re.compile(r'[A-Za-z0-9_-]{16,200}')
+HTML = 'text/html; charset=utf-8'
+
+# Nothing from elsewhere, nothing inline, in nobody's frame.
+_POLICY = (
+  "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+  "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_ALWAYS = (
+  ('Content-Security-Policy', _POLICY),
+  ('X-Content-Type-Options', 'nosniff'),
+  ('Cross-Origin-Resource-Policy', 'same-origin'),
+  ('Cross-Origin-Opener-Policy', 'same-origin'),
+  # Without a referrer at all a browser sends no Origin with its own forms.
+  ('Referrer-Policy', 'same-origin'),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+  """What a browser asks for."""
+
+  method: str  # 'GET' or 'POST'
+  path: str
+  query: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  form: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  cookies: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Response:
+  """What it gets."""
+
+  body: bytes = b''
+  status: int = 200
+  kind: str = HTML
+  headers: tuple[tuple[str, str], ...] = ()
+  keep: int = 0  # seconds that the browser may keep it; 0 = not at all
+
+
+def line(status: int, said: str) -> Response:
+  """One line of plain text."""
+  return Response(
+    status=status,
+    body=(said + '\n').encode(),
+    kind='text/plain; charset=utf-8',
+  )
+
+
+def go_to(path: str, *headers) -> Response:
+  """Sends the browser on to another page, by GET."""
+  return Response(status=303, headers=(('Location', path), *headers))
+
+
+def cookie(name: str, value: str, days: int | None = None) -> tuple[str, str]:
+  """A header that sets a cookie; days None = until the browser is closed.
+
+  Lax, not Strict: a link to the page in a mail has to bring it along. Forms
+  are kept from other sites by their Origin.
+  """
+  age = '' if days is None else f'; Max-Age={days * 86400}'
+  return 'Set-Cookie', f'{name}={value}; Path=/; HttpOnly; SameSite=Lax{age}'
+
+
+def is_loopback(host: str) -> bool:
+  """Tells whether only this machine can reach the address."""
+  try:
+    return ipaddress.ip_address(host).is_loopback
+  except ValueError:
+    return host == 'localhost'
+
+
+def listen(
+  page: Callable[[Request], Response],
+  *,
+  host: str = '127.0.0.1',
+  port: int = 8765,
+  token: str | None = None,
+) -> 'Server':
+  """Takes the port; raises ValueError where that cannot be.
+
+  Args:
+    page: answers every request that is let in, in threads.
+    host: address; one that others can reach needs a token.
+    port: 0 = any that is free.
+    token: who shows it comes in; None = everyone on this machine.
+  """
+  if token is None and not is_loopback(host):
+    raise ValueError(
+      f'--host={host} can be reached from other machines; give --token=new as '
+      'well, or leave out --host'
+    )
+  if token is not None and not TOKEN.fullmatch(token):
+    raise ValueError(
+      f'--token has {len(token)} characters; give 16 to 200 letters, digits, '
+      '- or _, or new for one that is made for you'
+    )
+  try:
+    return Server(page, host, port, token)
+  except OSError as e:
+    if e.errno == errno.EADDRINUSE:
+      raise ValueError(
+        f'port {port} of {host} is in use; give another with --port=N, or '
+        '--port=0 for any that is free'
+      ) from e
+    reason = e.strerror or e
+    raise ValueError(f'--host={host} --port={port}: {reason}') from e
+
+
+class Server(http.server.ThreadingHTTPServer):
+  """Made by `listen`; a thread a connection."""
+
+  daemon_threads = True
+  request_queue_size = 128  # browsers that knock at the same moment
+
+  def __init__(self, page, host, port, token):
+    self.page = page
+    self.token = token
+    self._room = threading.BoundedSemaphore(CONNECTIONS)
+    if ':' in host:
+      self.address_family = socket.AF_INET6
+    super().__init__((host, port), _Handler)
+
+  def server_bind(self):
+    # Not HTTPServer's own, which asks the DNS for a name: minutes, offline.
+    socketserver.TCPServer.server_bind(self)
+    self.server_name, self.server_port = self.server_address[:2]
+
+  @property
+  def url(self) -> str:
+    """Where the page is, with the token if there is one."""
+    host = self.server_name
+    if host in ('0.0.0.0', '::'):
+      host = socket.gethostname()
+    host = f'[{host}]' if ':' in host else host
+    query = f'?token={self.token}' if self.token else ''
+    return f'http://{host}:{self.server_port}/{query}'
+
+  def process_request(self, request, client_address):
+    if not self._room.acquire(blocking=False):
+      self.shutdown_request(request)
+      return
+    super().process_request(request, client_address)
+
+  def process_request_thread(self, request, client_address):
+    try:
+      super().process_request_thread(request, client_address)
+    finally:
+      self._room.release()
+
+  def handle_error(self, request, client_address):
+    if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+      traceback.print_exc()
+
+  def answer(self, request: Request, headers: Mapping) -> Response:
+    """Lets a request in, or says why not; then the page answers."""
+    if refusal := self._strange(request, headers):
+      return refusal
+    if self.token is not None:
+      name = f'token_{self.server_port}'
+      if request.method == 'GET' and self._knows(
+        request.query.get('token', '')
+      ):  # into a cookie, out of the address bar
+        return go_to(request.path, cookie(name, self.token))
+      bearer = headers.get('Authorization', '').removeprefix('Bearer ')
+      if not any(map(self._knows, (request.cookies.get(name, ''), bearer))):
+        return line(
+          403, 'error: this page needs its token; use the link you were given'
+        )
+    try:
+      return self.page(request)
+    except Exception:
+      traceback.print_exc()
+      return line(
+        500, 'error: something failed here; what you sent may not be stored'
+      )
+
+  def _strange(self, request, headers):
+    """A refusal of what another site's page makes a browser send."""
+    host = headers.get('Host', '')
+    # Another site's name may lead to this address; its token is not ours.
+    if self.token is None and not is_loopback(_name(host)):
+      return line(421, f'error: this page is not {_name(host)[:80]}')
+    origin = headers.get('Origin')
+    if request.method == 'POST' and origin is not None:
+      if urllib.parse.urlsplit(origin).netloc != host:
+        return line(403, 'error: this form was sent by another site')
+    return None
+
+  def _knows(self, given):
+    """Compares in a time that says nothing about where they differ."""
+    return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def _name(host):
+  """'localhost:80' -> 'localhost', '[::1]:80' -> '::1'."""
+  if host.startswith('['):
+    return host[1:].partition(']')[0]
+  return host.partition(':')[0]
+
+
+class _Refused(Exception):
+  """Carries the Response to a request that cannot be read."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+  """Reads requests, within limits, and writes responses."""
+
+  protocol_version = 'HTTP/1.1'
+  timeout = IDLE
+  # One packet for small answers, and no waiting for another.
+  wbufsize = -1
+  disable_nagle_algorithm = True
+
+  def version_string(self):
+    return 'imagen_jax'
+
+  def log_message(self, *_):
+    """Nothing: whoever rates is not followed."""
+
+  def do_GET(self):
+    self._respond('GET')
+
+  def do_HEAD(self):
+    self._respond('GET')
+
+  def do_POST(self):
+    self._respond('POST')
+
+  def _respond(self, method):
+    try:
+      response = self.server.answer(self._request(method), self.headers)
+    except _Refused as refused:
+      # What was not read would be taken for the next request.
+      self.close_connection = True
+      (response,) = refused.args
+    self.send_response(response.status)
+    self.send_header('Content-Type', response.kind)
+    self.send_header('Content-Length', str(len(response.body)))
+    kept = f'private, max-age={response.keep}, immutable'
+    self.send_header('Cache-Control', kept if response.keep else 'no-store')
+    for name, value in (*_ALWAYS, *response.headers):
+      self.send_header(name, value)
+    if self.close_connection:
+      self.send_header('Connection', 'close')
+    self.end_headers()
+    if self.command != 'HEAD':
+      self.wfile.write(response.body)
+
+  def _request(self, method):
+    try:
+      parts = urllib.parse.urlsplit(self.path)
+      query = _fields(parts.query)
+    except ValueError as e:
+      raise _Refused(line(400, 'error: no such address')) from e
+    form = self._form() if method == 'POST' else {}
+    return Request(
+      method=method,
+      path=parts.path,
+      query=query,
+      form=form,
+      cookies=_cookies(self.headers.get('Cookie', '')),
+    )
+
+  def _form(self):
+    length = self.headers.get('Content-Length', '')
+    if not re.fullmatch('[0-9]{1,12}', length):
+      raise _Refused(line(411, 'error: the length of the form is missing'))
+    if int(length) > BODY:
+      raise _Refused(
+        line(413, f'error: {length} bytes sent, at most {BODY} are taken')
+      )
+    kind = self.headers.get_content_type()
+    if kind != 'application/x-www-form-urlencoded':
+      raise _Refused(line(415, 'error: this is not a form'))
+    body = self.rfile.read(int(length))
+    if len(body) < int(length):
+      raise _Refused(line(400, 'error: the form was cut off'))
+    try:
+      return _fields(body.decode())
+    except ValueError as e:
+      raise _Refused(line(400, 'error: the form cannot be read')) from e
+
+
+def _fields(text):
+  """{name: value}, the first of each name; ValueError where too many."""
+  pairs = urllib.parse.parse_qsl(
+    text, keep_blank_values=True, max_num_fields=FIELDS
+  )
+  return dict(reversed(pairs))
+
+
+def _cookies(text):
+  """{name: value}; what is no cookie counts as none."""
+  try:
+    jar = http.cookies.SimpleCookie(text)
+  except http.cookies.CookieError:
+    return {}
+  return {name: morsel.value for name, morsel in jar.items()}
