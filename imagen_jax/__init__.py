@@ -11,8 +11,11 @@ needs when it is called.
 __version__ = '0.1.0'
 
 
-def load_cascade(path=None):
-  """The cascade in directory `path`; None is the one that ships with us."""
+def load_cascade(path=None, *, devices=None):
+  """The cascade in directory `path`; None is the one that ships with us.
+
+  It draws on `devices`, None = all of this process.
+  """
   from imagen_jax import cascade  # heavy: flax, the networks
 
-  return cascade.load_cascade(path)
+  return cascade.load_cascade(path, devices=devices)

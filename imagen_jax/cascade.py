@@ -10,16 +10,17 @@ prompt; what else is drawn in the same call changes nothing.
 """
 
 import dataclasses
+import math
 import numbers
 import pathlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 from flax import errors as flax_errors
 
-from imagen_jax import edits, manifests, stage_sampler
+from imagen_jax import edits, manifests, presets, spreading, stage_sampler
 from imagen_jax import fields as field_types
 from imagen_jax import stages as stages_lib
 from imagen_jax.text import encoders
@@ -44,6 +45,12 @@ class Cascade:
   encoder: encoders.TextEncoder
   words: frozenset[str] | None = None  # claimed vocabulary; None = no claim
   id: str = ''  # of the cascade directory
+  # Drawn on, with params on each; None = where JAX puts things.
+  devices: tuple[jax.Device, ...] | None = None
+  # Its own presets, name -> settings of each stage; see `presets`.
+  presets: Mapping[str, tuple[dict, ...]] = dataclasses.field(
+    default_factory=dict
+  )
 
   def __post_init__(self):
     check_chain(self.stages)
@@ -58,11 +65,14 @@ class Cascade:
     num_images: int = 1,
     seed: int = 0,
     upto: int | None = None,
+    preset: str | None = None,
     guidance: float | Sequence[float] | None = None,
     steps: int | Sequence[int] | None = None,
     aug_level: float | Sequence[float] | None = None,
     sampler: str | Sequence[str] | None = None,
     grid: str | Sequence[str] | None = None,
+    threshold: str | Sequence[str] | None = None,
+    percentile: float | Sequence[float] | None = None,
     negative: str | None = None,
     source: edits.Source | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -74,13 +84,17 @@ class Cascade:
       num_images: pictures per caption.
       seed: in [0, 2^32).
       upto: resolution of the last stage to run, pixels; None = all stages.
-      guidance: weight w of section 2.2, 1 = off; like the two below one value
+      preset: named settings of all stages, 'paper', 'fast' or 'draft'; what is
+        given below goes before it. None = the stages' own.
+      guidance: weight w of section 2.2, 1 = off; like those below one value
         for all stages or one per stage drawn; None = the stage's own.
       steps: steps of the sampler.
       aug_level: noise on the low-res picture, in [0, 1] (section 2.4); may
         also be one value per super-resolution stage.
       sampler: one of `stages.SAMPLERS`.
       grid: what the steps divide evenly, one of `stages.GRIDS`.
+      threshold: of section 2.3, one of `stages.THRESHOLDS`.
+      percentile: of dynamic thresholding, percent in (1, 100].
       negative: a caption to lead away from where guidance is on; None = from
         no caption, as in the paper.
       source: a picture to change; None = from noise.
@@ -97,11 +111,14 @@ class Cascade:
       raise ValueError(f'num_images is {num_images}; it must be at least 1')
     plan = self.plan(
       upto=upto,
+      preset=preset,
       guidance=guidance,
       steps=steps,
       aug_level=aug_level,
       sampler=sampler,
       grid=grid,
+      threshold=threshold,
+      percentile=percentile,
     )
     for remark in self.remarks(captions):
       warnings.warn(remark, stacklevel=2)
@@ -119,20 +136,21 @@ class Cascade:
       progress=progress,
     )
 
-  def plan(self, *, upto=None, **settings):
+  def plan(self, *, upto=None, preset=None, **settings):
     """Settings of the stages to run: a tuple of `stages.Sampling`.
 
-    Takes what `sample` takes: guidance, steps, aug_level, sampler, grid.
-    Raises ValueError where they make no sense.
+    Takes what `sample` takes: guidance, steps, aug_level, sampler, grid,
+    threshold, percentile. Raises ValueError where they make no sense.
     """
     drawn = self._stages_upto(upto)
+    named = presets.settings(preset, len(self.stages), self.presets)
     given = {
       name: _per_stage(name, value, drawn) for name, value in settings.items()
     }
     return tuple(
       dataclasses.replace(
         stage.sampling,
-        **{k: v[i] for k, v in given.items() if v[i] is not None},
+        **named[i] | {k: v[i] for k, v in given.items() if v[i] is not None},
       )
       for i, stage in enumerate(drawn)
     )
@@ -141,30 +159,52 @@ class Cascade:
     self,
     requests,
     plan,
+    **options,
+  ) -> np.ndarray:
+    """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3].
+
+    The other arguments are those of `draw_texts`.
+    """
+    captions = list(dict.fromkeys(r.caption for r in requests))
+    text, mask = self.encoder.encode(captions)
+    row_of = {caption: row for row, caption in enumerate(captions)}
+    rows = [row_of[r.caption] for r in requests]
+    index = [r.index for r in requests]
+    return self.draw_texts(text[rows], mask[rows], index, plan, **options)
+
+  def draw_texts(
+    self,
+    text,
+    mask,
+    index,
+    plan,
     *,
     seed=0,
     negative=None,
     source=None,
     progress=None,
     watch=None,
+    measure=None,
   ) -> np.ndarray:
-    """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3].
+    """Draws a picture of each text [n, l, d], of mask [n, l]: [n, r, r, 3].
 
-    The other arguments are those of `sample`; `watch` is called as
-    watch(stage name, rows of the requests, step, x0) with what the pictures are
-    thought to be on the way, see `stage_sampler.draw`.
+    Args:
+      text, mask: embeddings of captions, or between those of several: a mask
+        may hold numbers in [0, 1].
+      index: [n] numbers of the pictures within their caption.
+      plan: see `plan`.
+      seed, negative, source, progress: see `sample`.
+      watch, measure: called with a stage's name and then as
+        `stage_sampler.draw` does, on what the pictures are on the way.
     """
     if not field_types.fits(seed, int) or not 0 <= seed < 2**32:
       raise ValueError(
         f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
       )
-    captions = list(dict.fromkeys(r.caption for r in requests))
-    text, mask = self.encoder.encode(captions)
-    row_of = {caption: row for row, caption in enumerate(captions)}
-    rows = [row_of[r.caption] for r in requests]
     if negative is not None:
       negative = tuple(
-        np.repeat(x, len(rows), axis=0) for x in self.encoder.encode([negative])
+        np.repeat(x, len(index), axis=0)
+        for x in self.encoder.encode([negative])
       )
     pictures = None
     for stage, params, sampling in zip(self.stages, self.params, plan):
@@ -172,16 +212,18 @@ class Cascade:
         pictures = stage_sampler.draw(
           stage,
           params,
-          text[rows],
-          mask[rows],
+          text,
+          mask,
           seed=seed,
-          index=[r.index for r in requests],
+          index=index,
           sampling=sampling,
           low_res=pictures,
           negative=negative,
-          edit=source and source.at(stage.resolution, len(rows)),
+          edit=source and source.at(stage.resolution, len(index)),
+          devices=self.devices,
           progress=progress and _named(progress, stage.name),
           watch=watch and _named(watch, stage.name),
+          measure=measure and _named(measure, stage.name),
         )
       # `bind` compares the shapes; to trace every network again here would
       # cost each run more than it is worth.
@@ -192,6 +234,14 @@ class Cascade:
           'the cascade again'
         ) from e
     return pictures
+
+  def group(self, num_stages) -> int:
+    """Pictures to draw at a time: whole batches of all stages and devices.
+
+    Any other number costs more and changes nothing.
+    """
+    batches = (s.sampling.batch for s in self.stages[:num_stages])
+    return len(self.devices or [None]) * math.lcm(*batches)
 
   def remarks(self, captions) -> list[str]:
     """What a user should know about the captions, a line each."""
@@ -229,11 +279,13 @@ class Cascade:
     return self.stages[: resolutions.index(upto) + 1]
 
 
-def load_cascade(path=None) -> Cascade:
+def load_cascade(path=None, *, devices=None) -> Cascade:
   """Reads and verifies a cascade directory; None = the one that ships.
 
+  Pictures are spread over `devices`, all of this process where it is None.
   Raises ValueError with one line and the remedy.
   """
+  devices = tuple(jax.local_devices() if devices is None else devices)
   directory = SHIPPED if path is None else pathlib.Path(path)
   if path is None and not (directory / manifests.FILE).is_file():
     raise ValueError(
@@ -246,10 +298,14 @@ def load_cascade(path=None) -> Cascade:
   encoder = encoders.load(directory / manifest.text)
   return Cascade(
     stages=tuple(stage for stage, _ in read),
-    params=tuple(jax.device_put(params) for _, params in read),
-    encoder=dataclasses.replace(encoder, params=jax.device_put(encoder.params)),
+    params=tuple(spreading.place(params, devices) for _, params in read),
+    encoder=dataclasses.replace(
+      encoder, params=spreading.place(encoder.params, devices[:1])
+    ),
     words=None if manifest.words is None else frozenset(manifest.words),
     id=manifest.id,
+    devices=devices,
+    presets=presets.read(directory, len(read)),
   )
 
 

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 
 from imagen_jax import stages
 from imagen_jax.diffusion import (
@@ -38,14 +39,8 @@ class Inputs:
 
 def make_denoise(stage, sampling, params, inputs):
   """Network -> x0 -> guidance -> thresholding, composed."""
-  network = stages.network(stage)
-
-  def predict(z, logsnr, condition):
-    prediction = network.apply({'params': params}, z, logsnr, **condition)
-    return process.to_x0(prediction, z, logsnr, stage.prediction)
-
   denoise = guidance.guided_batch(
-    predict,
+    _make_predict(stage, params),
     inputs.condition,
     inputs.null,
     _weight(sampling, inputs.levels, inputs.weights),
@@ -53,6 +48,41 @@ def make_denoise(stage, sampling, params, inputs):
   )
   threshold = threshold_function(sampling)
   return lambda z, logsnr: threshold(denoise(z, logsnr))
+
+
+def make_figures(stage, sampling, params, inputs):
+  """What thresholding and guidance are about to do: (z, logsnr) -> {name: [b]}.
+
+  outside: the share of the values of x0, guided, that lie outside [-1, 1].
+  guidance: how far guidance moves x0, root mean square; 0 where it is off.
+  """
+  predict = _make_predict(stage, params)
+  finish = finish_guidance(sampling)
+  axes = (1, 2, 3)
+
+  def figures(z, logsnr):
+    plain = x0 = predict(z, logsnr, inputs.condition)
+    if sampling.guidance != 1.0:
+      weight = guidance.at_levels(inputs.levels, inputs.weights)(logsnr[0])
+      x0 = guidance.combine(plain, predict(z, logsnr, inputs.null), weight)
+      x0 = x0 if finish is None else finish(x0, plain)
+    return {
+      'outside': jnp.mean(jnp.abs(x0) > 1, axes),
+      'guidance': jnp.sqrt(jnp.mean(jnp.square(x0 - plain), axes)),
+    }
+
+  return figures
+
+
+def _make_predict(stage, params):
+  """(z, logsnr, condition) -> x0, of the network alone."""
+  network = stages.network(stage)
+
+  def predict(z, logsnr, condition):
+    prediction = network.apply({'params': params}, z, logsnr, **condition)
+    return process.to_x0(prediction, z, logsnr, stage.prediction)
+
+  return predict
 
 
 def step_function(sampling):

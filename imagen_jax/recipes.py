@@ -15,6 +15,8 @@ _LISTS = {
   'grid': str,
   'steps': int,
   'guidance': float,
+  'threshold': str,
+  'percentile': float,
   'aug_level': float,
 }
 _NUMBERS = {'seed': int, 'index': int, 'resolution': int}
@@ -59,12 +61,22 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None):
     'grid': ','.join(sampling.grid for sampling in plan),
     'steps': ','.join(str(sampling.steps) for sampling in plan),
     'guidance': ','.join(_exactly(sampling.guidance) for sampling in plan),
+    'threshold': ','.join(sampling.threshold for sampling in plan),
+    'percentile': ','.join(_exactly(sampling.percentile) for sampling in plan),
     'aug_level': ','.join(levels),
     'negative': negative or '',
     'edit': edit or '',
     'software': f'imagen_jax {imagen_jax.__version__}',
   }
   return {key: value for key, value in text.items() if value or key == 'prompt'}
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+  """How two recipes differ, in words; '' where they ask for one picture."""
+  for key in sorted((before.keys() | now.keys()) - {'software'}):
+    if before.get(key) != now.get(key):
+      return f'{key} {before.get(key)!r}, not {now.get(key)!r}'
+  return ''
 
 
 def read(text: Mapping[str, str], where) -> Recipe:
@@ -83,6 +95,11 @@ def read(text: Mapping[str, str], where) -> Recipe:
   if long:
     raise ValueError(f'{where}: {long[0]} in its recipe is too long to be true')
   values = {k: _parsed(kind, text[k], k, where) for k, kind in _NUMBERS.items()}
+  if not 0 <= values['index'] < 2**31:
+    raise ValueError(
+      f'{where}: index in its recipe is {text["index"][:40]}; the file was '
+      'altered'
+    )
   settings = {
     k: [_parsed(kind, part, k, where) for part in text[k].split(',')]
     for k, kind in _LISTS.items()

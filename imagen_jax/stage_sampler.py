@@ -15,21 +15,11 @@ import functools
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from imagen_jax import composition, stages
-from imagen_jax.diffusion import (
-  conditioning,
-  grids,
-  images,
-  process,
-  repainting,
-  samplers,
-)
+from imagen_jax import spreading, stage_programs
+from imagen_jax.diffusion import grids, images
 
-# Purposes of a picture's keys; the values are part of what a seed means.
-_START, _AUGMENT, _STEPS, _REPAINT = 0, 1, 2, 3
 # Grids are padded to a multiple of this many steps: one program for all.
 _CAPACITY = 256
 # Looks at the x-predictions of a stage, about.
@@ -79,8 +69,10 @@ def draw(
   size=None,
   negative=None,
   edit=None,
+  devices=None,
   progress=None,
   watch=None,
+  measure=None,
 ):
   """Draws n pictures with one stage, in batches of `stage.sampling.batch`.
 
@@ -99,29 +91,43 @@ def draw(
     negative: (text, mask) like the two above: what guidance leads away from;
       None = no text, as in the paper.
     edit: an `Edit`; None = from noise.
+    devices: each draws a batch at a time, where there are pictures for more
+      than one; their params as of `spreading.place`. None = JAX's own choice.
     progress: None, or called as progress(done, total) in steps of all
       batches, at the start and at the borders of the segments.
     watch: None, or called some WATCHED times a batch as watch(rows, step, x0
       uint8 [rows, h, w, 3]): what the pictures of these rows are thought to be
       after so many steps.
+    measure: None, or called before every step as measure(rows, share, figures
+      {name: [rows]}): the share of the steps done, and what thresholding and
+      guidance are about to do; see `composition.make_figures`. Takes as long
+      as drawing.
 
   Returns:
     uint8 [n, h, w, 3].
   """
-  n, batch = len(index), stage.sampling.batch
+  n = len(index)
   height, width = size or (stage.resolution, stage.resolution)
   if edit is not None and edit.strength == 0:
     return np.array(edit.picture)
   pictures = np.zeros([n, height, width, 3], np.uint8)
   steps = _steps(sampling, edit)
-  total = -(-n // batch) * steps
+  devices = _useful(stage, n, devices)
+  mesh = spreading.make_mesh(devices)
+  if mesh is None:
+    params = spreading.on_first(params)
+  batch = stage.sampling.batch * len(devices or [None])
+  total = calls(stage, n, devices) * steps
   for done, first in enumerate(range(0, n, batch)):
     rows = np.minimum(np.arange(first, first + batch), n - 1)  # last: padding
     report = progress and functools.partial(
       lambda before, step: progress(before + step, total), done * steps
     )
-    seen = watch and functools.partial(_watch, watch, range(n)[first:][:batch])
-    part = _draw_batch(
+    numbers = range(n)[first:][:batch]
+    seen = watch and functools.partial(_watch, watch, numbers)
+    said = measure and functools.partial(_measure, measure, numbers, steps)
+    draw_batch = _enough_memory(_draw_batch, stage, (height, width))
+    part = draw_batch(
       stage,
       params,
       (text[rows], mask[rows]),
@@ -131,14 +137,49 @@ def draw(
       (height, width),
       None if edit is None else edit.rows(rows),
       sampling,
+      mesh,
       report,
       seen,
+      said,
     )
     pictures[first : first + batch] = part[: n - first]
   if edit is not None and edit.mask is not None:
     # The known part to the last bit.
     return np.where(edit.mask[..., None], pictures, edit.picture)
   return pictures
+
+
+def _enough_memory(function, stage, size):
+  """`function` with one line for a device that runs out of memory."""
+
+  def call(*args):
+    try:
+      return function(*args)
+    except jax.errors.JaxRuntimeError as e:
+      reason = str(e).splitlines()[0]
+      if 'RESOURCE_EXHAUSTED' not in reason:
+        raise
+      raise MemoryError(
+        f'stage {stage.name}: {stage.sampling.batch} of {size[1]} x {size[0]} '
+        f'pixels at once do not fit into the memory of the device ({reason}); '
+        'draw fewer pixels (--upto, or a smaller picture to --upscale), or '
+        "lower the batch in the stage's stage.json and bind again"
+      ) from e
+
+  return call
+
+
+def calls(stage, n, devices=None):
+  """How many compiled batches n pictures take."""
+  devices = _useful(stage, n, devices)
+  return -(-n // (stage.sampling.batch * len(devices or [None])))
+
+
+def _useful(stage, n, devices):
+  """One device where its batch is enough, else all: two programs, not many."""
+  if devices is None or n > stage.sampling.batch:
+    return devices
+  return devices[:1]
 
 
 def _steps(sampling, edit):
@@ -149,7 +190,12 @@ def _steps(sampling, edit):
 
 
 def _watch(watch, rows, step, x0):
-  watch(rows, step, np.asarray(images.to_uint8(x0[: len(rows)])))
+  watch(rows, step, np.asarray(images.to_uint8(x0))[: len(rows)])
+
+
+def _measure(measure, rows, steps, step, figures):
+  figures = {k: np.asarray(v)[: len(rows)] for k, v in figures.items()}
+  measure(rows, step / steps, figures)
 
 
 def _draw_batch(
@@ -162,19 +208,22 @@ def _draw_batch(
   size,
   edit,
   sampling,
+  mesh,
   report,
   watch,
+  measure,
 ):
-  """One compiled batch: uint8 [b, h, w, 3]."""
+  """One compiled batch on every device: uint8 [b, h, w, 3]."""
   if report:
     report(0)
   steps = _steps(sampling, edit)
   masked = edit is not None and edit.mask is not None
-  begin, run, finish = _programs(
+  begin, run, finish, figures = stage_programs.make(
     stage,
-    _compiled_part(stage, sampling),
+    stage_programs.compiled_part(stage, sampling),
     size,
     edit.resamples if masked else None,
+    mesh,
   )
   capacity = -(-sampling.steps // _CAPACITY) * _CAPACITY
   carry, keys, levels, inputs = begin(
@@ -191,15 +240,18 @@ def _draw_batch(
     (edit.picture, edit.mask) if masked else None,
   )
   step, length = 0, 1 if report else steps
-  longest = -(-steps // WATCHED) if watch else steps
+  look = -(-steps // WATCHED)
+  longest = 1 if measure else look if watch else steps
   while step < steps:
+    if measure:
+      measure(step, figures(carry.z, np.int32(step), params, inputs))
     length = min(length, steps - step, longest - step % longest)
     before = time.monotonic()
     carry = run(
       carry, np.int32(step), np.int32(length), levels, keys, (params, inputs)
     )
     step += length
-    if watch and (step % longest == 0 or step == steps):
+    if watch and (step % look == 0 or step == steps):
       watch(step, carry.x0)
     if report:
       carry.z.block_until_ready()
@@ -207,119 +259,9 @@ def _draw_batch(
       if time.monotonic() - before < _REPORT_SECONDS / 2:
         length *= 2
   pictures, finite = finish(carry.z)
-  if not finite:
+  if not np.all(finite):
     raise FloatingPointError(
       f'stage {stage.name} drew a picture that is not finite; its weights or '
       'the settings of its sampler are broken'
     )
   return np.asarray(pictures)
-
-
-def _compiled_part(stage, sampling):
-  """`sampling` as far as the programs depend on it; the rest is traced."""
-  guided = sampling.guidance != 1.0
-  return dataclasses.replace(
-    sampling,
-    steps=1,
-    guidance=2.0 if guided else 1.0,
-    aug_level=0.0,
-    batch=stage.sampling.batch,
-  )
-
-
-@functools.lru_cache(maxsize=64)
-def _programs(stage, sampling, size, resamples):
-  """The compiled begin, segment and finish; one set per stage and process.
-
-  `resamples` is None where nothing is repainted.
-  """
-
-  def make_step(inputs):
-    step, inputs = composition.step_function(sampling), inputs[1]
-    if resamples is None:
-      return step
-    return repainting.repaint_step(
-      step, inputs.known, inputs.mask, inputs.keys, inputs.levels, resamples
-    )
-
-  run = samplers.compiled_segment(
-    lambda inputs: composition.make_denoise(stage, sampling, *inputs), make_step
-  )
-
-  def begin(
-    params,
-    seed,
-    index,
-    u,
-    steps,
-    weight,
-    text,
-    negative,
-    low_res,
-    aug_level,
-    start,
-    kept,
-  ):
-    spacing = composition.spacing(sampling)
-    levels = grids.levels(spacing, stage.schedule, u, steps)
-    keys = functools.partial(_keys, _picture_keys(stage, seed, index))
-    z = _normal(keys(_START), size)
-    if start is not None:
-      z = process.add_noise(images.to_float(start), z, levels[0])
-    condition = {}
-    if low_res is not None:
-      condition = _low_res_condition(low_res, aug_level, keys(_AUGMENT), size)
-    known = {}
-    if kept is not None:
-      picture, mask = kept
-      known = {
-        'known': images.to_float(picture),
-        'mask': jnp.float32(mask)[..., None],
-        'keys': keys(_REPAINT),
-      }
-    null = conditioning.null_text(*text) if negative is None else negative
-    texts = [
-      {'text': stages.text_context(stage, params, *t), 'mask': t[1]}
-      for t in (text, null)
-    ]
-    inputs = composition.Inputs(
-      condition=condition | texts[0],
-      null=condition | texts[1],
-      levels=levels,
-      weights=composition.guidance_weights(sampling, levels, weight),
-      **known,
-    )
-    return samplers.start(z), keys(_STEPS), levels, inputs
-
-  def finish(z):
-    return images.to_uint8(z), jnp.all(jnp.isfinite(z))
-
-  return jax.jit(begin), run, jax.jit(finish)
-
-
-def _picture_keys(stage, seed, index):
-  """A key for each picture, [b]."""
-  # Named: a user's default kind of key must not change what a seed means.
-  key = jax.random.key(seed, impl='threefry2x32')
-  key = jax.random.fold_in(key, stage.resolution)
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-
-
-def _keys(keys, purpose):
-  return jax.vmap(jax.random.fold_in, (0, None))(keys, purpose)
-
-
-def _normal(keys, size):
-  shape = (*size, 3)
-  return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
-
-
-def _low_res_condition(low_res, aug_level, keys, size):
-  """The low-res picture, corrupted and upsampled, and how noisy it is."""
-  low_res, aug_logsnr = conditioning.augment(
-    images.to_float(low_res),
-    jnp.full(low_res.shape[0], aug_level),
-    _normal(keys, low_res.shape[1:3]),
-  )
-  up = conditioning.upsample(low_res, size)
-  return {'low_res': up, 'aug_logsnr': aug_logsnr}

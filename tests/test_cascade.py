@@ -12,7 +12,7 @@ import pytest
 
 import imagen_jax
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import manifests, stage_sampler, stages
+from imagen_jax import manifests, stage_programs, stage_sampler, stages
 from tests import tiny_cascade
 
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
@@ -95,13 +95,13 @@ def test_a_stage_goes_on_from_the_picture_of_the_last(cascade, pictures):
 
 
 def test_one_program_serves_every_number_of_steps(cascade):
-  stage_sampler._programs.cache_clear()
+  stage_programs.make.cache_clear()
   for steps, weight in ((1, 3.0), (2, 3.0), (7, 5.0)):
     cascade.sample([FOX], upto=8, steps=steps, guidance=weight)
-  assert stage_sampler._programs.cache_info().currsize == 1
+  assert stage_programs.make.cache_info().currsize == 1
   stage = cascade.stages[0]
-  part = stage_sampler._compiled_part(stage, stage.sampling)
-  _, run, _ = stage_sampler._programs(stage, part, (8, 8), None)
+  part = stage_programs.compiled_part(stage, stage.sampling)
+  run = stage_programs.make(stage, part, (8, 8), None, None).run
   assert run._cache_size() == 1
 
 
@@ -182,6 +182,56 @@ def test_weights_that_are_not_finite(cascade):
     broken.sample([FOX], upto=8)
 
 
+def test_a_device_without_enough_memory(cascade, monkeypatch):
+  def begin(*unused):
+    raise jax.errors.JaxRuntimeError(
+      'RESOURCE_EXHAUSTED: Out of memory allocating 68719476736 bytes.\nMore.'
+    )
+
+  programs = stage_programs.Programs(begin, None, None, None)
+  monkeypatch.setattr(stage_programs, 'make', lambda *_: programs)
+  with pytest.raises(MemoryError, match='tiny_8: 4 of 8 x 8 pixels at') as e:
+    cascade.sample([FOX])
+  assert '68719476736 bytes' in str(e.value) and '--upto' in str(e.value)
+  assert '\n' not in str(e.value)
+
+
+def test_figures_are_those_of_the_step(cascade):
+  """At the first step, where z is known, against the network itself."""
+  stage, weight, seen = cascade.stages[0], 3.0, []
+  plan = cascade.plan(upto=8, guidance=weight, steps=4)
+  text, mask = cascade.encoder.encode([FOX])
+  drawn = cascade.draw_texts(
+    text, mask, [0], plan, seed=7, measure=lambda *said: seen.append(said)
+  )
+  np.testing.assert_array_equal(
+    drawn, cascade.draw_texts(text, mask, [0], plan, seed=7)
+  )
+  assert [(name, [*rows], share) for name, rows, share, _ in seen] == [
+    ('tiny_8', [0], share) for share in (0, 0.25, 0.5, 0.75)
+  ]
+  key = jax.random.key(7)
+  for number in (8, 0, 0):  # resolution, index, purpose
+    key = jax.random.fold_in(key, number)
+  z = jax.random.normal(key, [1, 8, 8, 3])
+  level = np.float32(stage.schedule(1.0))
+  alpha, sigma = (np.sqrt(1 / (1 + np.exp(s * level))) for s in (-1, 1))
+
+  def x0(text, mask):
+    v = stages.network(stage).apply(
+      {'params': cascade.params[0]}, z, np.float32([level]), text, mask
+    )
+    return alpha * z - sigma * v
+
+  c = x0(text, mask)
+  u = x0(0 * text, np.arange(mask.shape[1])[None] == 0)
+  guided = u + weight * (c - u)
+  outside = np.mean(np.abs(guided) > 1)
+  moved = np.sqrt(np.mean(np.square(guided - c)))
+  assert outside > 0.01 and abs(seen[0][3]['outside'][0] - outside) < 0.01
+  np.testing.assert_allclose(seen[0][3]['guidance'][0], moved, rtol=1e-4)
+
+
 def test_plan_takes_one_value_or_one_per_stage(cascade):
   def steps(plan):
     return [sampling.steps for sampling in plan]
@@ -197,6 +247,35 @@ def test_plan_takes_one_value_or_one_per_stage(cascade):
   assert levels(cascade.plan(aug_level=[0, 0.2, 0.4])) == [0, 0.2, 0.4]
 
 
+def test_a_preset_is_what_its_settings_are(cascade):
+  plan = cascade.plan(preset='draft', guidance=2.5, upto=16)
+  assert [sampling.steps for sampling in plan] == [8, 2]
+  assert [sampling.sampler for sampling in plan] == ['dpmpp_2m'] * 2
+  assert [sampling.guidance for sampling in plan] == [2.5] * 2
+  drawn = cascade.sample([FOX], upto=8, seed=7, preset='draft')
+  np.testing.assert_array_equal(
+    drawn, cascade.sample([FOX], upto=8, seed=7, steps=8, sampler='dpmpp_2m')
+  )
+  assert cascade.plan(preset='draft', steps=3)[2].steps == 3
+
+
+def test_odd_numbers_that_are_drawn(cascade):
+  """Far from wise, but possible: finite pictures, and all differ."""
+  drawn = [
+    cascade.sample([FOX], upto=8, seed=7, **options)[0]
+    for options in (
+      {'steps': 1},
+      {'guidance': 0},
+      {'guidance': 1},
+      {'guidance': 100},
+      {'percentile': 100},
+    )
+  ]
+  for i, a in enumerate(drawn):
+    assert a.std() > 0
+    assert all(np.any(a != b) for b in drawn[:i])
+
+
 @pytest.mark.parametrize(
   ('options', 'message'),
   [
@@ -208,6 +287,13 @@ def test_plan_takes_one_value_or_one_per_stage(cascade):
     ({'guidance': -1}, 'guidance is -1'),
     ({'guidance': float('nan')}, 'guidance is nan'),
     ({'aug_level': 1.5}, r'aug_level is 1\.5'),
+    ({'guidance': float('inf')}, 'guidance is inf'),
+    ({'threshold': 'hard'}, "threshold 'hard' is not one of"),
+    ({'percentile': 0}, r'percentile is 0; it must lie in \(1, 100\]'),
+    ({'percentile': 0.995}, r'percentile is 0\.995; it must lie in \(1, 100\]'),
+    ({'percentile': 101}, r'percentile is 101; it must lie in \(1, 100\]'),
+    ({'percentile': float('nan')}, 'percentile is nan'),
+    ({'preset': 'best'}, "'best' is not one of paper, fast, draft; take"),
     ({'upto': 64}, 'upto is 64, .* 8, 16, 32'),
     ({'num_images': 0}, 'num_images is 0'),
     ({'seed': -1}, 'seed is -1'),

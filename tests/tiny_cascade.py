@@ -159,4 +159,4 @@ def directory():
 @functools.cache
 def load():
   """The loaded cascade; its compiled programs serve all tests."""
-  return cascade.load_cascade(directory())
+  return cascade.load_cascade(directory(), devices=jax.devices()[:1])

@@ -194,20 +194,21 @@ def sample(denoise, z, grid, step, keys) -> jax.Array:
   return segment(denoise, start(z), 0, length, grid, step, keys).z
 
 
-def compiled_segment(make_denoise, make_step):
+def compiled_segment(make_denoise, make_step, wrap=lambda run: run):
   """`segment` as one program: (carry, i, length, grid, keys, inputs) -> carry.
 
   `make_denoise(inputs) -> denoise` and `make_step(inputs) -> step` bring
   parameters and conditions in as arguments: closed over, they would be compiled
   in as constants. The carry is donated, so do not use it again. Call this once
-  and keep the result: each call makes a program of its own.
+  and keep the result: each call makes a program of its own. `wrap` may spread
+  what is compiled over devices.
   """
 
   def run(carry, i, length, grid, keys, inputs):
     denoise, step = make_denoise(inputs), make_step(inputs)
     return segment(denoise, carry, i, length, grid, step, keys)
 
-  return jax.jit(run, donate_argnums=0)
+  return jax.jit(wrap(run), donate_argnums=0)
 
 
 def _sigma_ratio(levels: Levels) -> jax.Array:

@@ -140,12 +140,16 @@ def attend(queries, keys, values, mask):
   """Softmax attention, weights in float32.
 
   queries [b, n, heads, k], keys and values [b, m, heads, k], mask [b, m]
-  (False is not seen) -> [b, n, heads * k].
+  (False is not seen) -> [b, n, heads * k]. A mask of numbers in [0, 1] counts
+  a key as that much of one: half of two captions may be heard.
   """
   logits = jnp.einsum(
     'bnhk,bmhk->bhnm', queries, keys, preferred_element_type=jnp.float32
   )
   logits *= queries.shape[-1] ** -0.5
+  if jnp.issubdtype(mask.dtype, jnp.floating):
+    logits += jnp.log(jnp.maximum(mask, 1e-30))[:, None, None, :]
+    mask = mask > 0
   logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
   weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
   out = jnp.einsum('bhnm,bmhk->bnhk', weights, values)
