@@ -7,6 +7,7 @@ import bisect
 import os
 import pathlib
 import re
+import time
 import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ SHEET_TILE = 256  # pixels, largest side of a picture on a sheet
 SHEET_PIXELS = 16_000_000  # beyond that the pictures on a sheet shrink
 SHEET_MOST = 5_000  # pictures on a sheet; more would be a file of gigabytes
 STRIP_TILE = 128  # pixels, side of a picture on a strip
+_ABANDONED = 600  # seconds, age of a file that nobody writes any more
 _MARGIN = 8  # pixels between the pictures of a sheet
 _LINE = 20  # pixels, height of a caption
 
@@ -80,6 +82,35 @@ def read_png(path) -> tuple[np.ndarray, dict[str, str]]:
     raise ValueError(f'{path} cannot be read: {reason}') from e
 
 
+def read_text(path) -> dict[str, str] | None:
+  """The text metadata of a PNG file; None where it is no whole one.
+
+  Reads the chunks before the pixels and the file's end alone.
+  """
+  try:
+    with open(path, 'rb') as f:
+      f.seek(-12, os.SEEK_END)
+      if f.read(8)[4:] != b'IEND':
+        return None
+    with PIL.Image.open(path, formats=['PNG']) as image:
+      return {k: v for k, v in image.info.items() if isinstance(v, str)}
+  except (OSError, ValueError, SyntaxError):
+    return None
+
+
+def sweep_up(directory) -> None:
+  """Removes what a killed process left half written.
+
+  What is younger may be another process' that is still at it.
+  """
+  for path in pathlib.Path(directory).glob('.????????.png'):
+    try:
+      if time.time() - path.stat().st_mtime > _ABANDONED:
+        path.unlink(missing_ok=True)
+    except OSError:
+      pass  # another process was quicker
+
+
 class Sheet:
   """A contact sheet filled picture by picture: a row of tiles per prompt.
 
@@ -95,7 +126,8 @@ class Sheet:
     self._font = PIL.ImageFont.load_default(12)
     draw = PIL.ImageDraw.Draw(self.image)
     for row, prompt in enumerate(prompts):
-      text = self._fit(draw, prompt or '(empty prompt)', size[0] - 2 * _MARGIN)
+      text = prompt or '(empty prompt)'
+      text = fitted(draw, self._font, text, size[0] - 2 * _MARGIN)
       draw.text(
         (_MARGIN, self._top(row) - _LINE + 2), text, 'black', self._font
       )
@@ -125,18 +157,19 @@ class Sheet:
   def _top(self, row):
     return _LINE + _MARGIN + row * (self.tile + _LINE + _MARGIN)
 
-  def _fit(self, draw, text, width):
-    """`text` on one line of at most `width` pixels, in the font's letters."""
-    text = text[:width].encode('latin-1', 'replace').decode('latin-1')
-    text = ' '.join(text.split())
-    if draw.textlength(text, self._font) <= width:
-      return text
-    fits = bisect.bisect_right(
-      range(len(text)),
-      width,
-      key=lambda n: draw.textlength(text[:n] + '...', self._font),
-    )
-    return text[: max(fits - 1, 0)] + '...'
+
+def fitted(draw, font, text, width) -> str:
+  """`text` on one line of at most `width` pixels, in the font's letters."""
+  text = text[:width].encode('latin-1', 'replace').decode('latin-1')
+  text = ' '.join(text.split())
+  if draw.textlength(text, font) <= width:
+    return text
+  fits = bisect.bisect_right(
+    range(len(text)),
+    width,
+    key=lambda n: draw.textlength(text[:n] + '...', font),
+  )
+  return text[: max(fits - 1, 0)] + '...'
 
 
 class Strips:

@@ -167,6 +167,30 @@ def test_files_are_read_upright_over_white(tmp_path):
   )
 
 
+@pytest.mark.parametrize(
+  ('mode', 'shade', 'expected'),
+  [('I;16', 0x8000, 128), ('L', 77, 77), ('RGBA', (10, 20, 30, 255), 20)],
+)
+def test_files_of_any_depth_are_read(tmp_path, mode, shade, expected):
+  PIL.Image.new(mode, (3, 2), shade).save(tmp_path / 'a.png')
+  picture = edits.read(tmp_path / 'a.png')
+  assert picture.dtype == np.uint8 and picture.shape == (2, 3, 3)
+  assert abs(int(picture[0, 0, 1]) - expected) <= 1
+
+
+def test_a_tiny_picture_is_changed_and_enlarged(cascade):
+  dot = np.full((1, 1, 3), 99, np.uint8)
+  source = edits.Source(picture=edits.square(dot, 8), strength=0.5)
+  assert cascade.sample([FOX], upto=8, source=source).shape == (1, 8, 8, 3)
+  assert edits.upscale(cascade, dot, cascade.plan()).shape == (4, 4, 3)
+
+
+def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path):
+  PIL.Image.new('1', (10_000, 9_000)).save(tmp_path / 'huge.png')
+  with pytest.raises(ValueError, match='huge.png cannot be used: too many pix'):
+    edits.read(tmp_path / 'huge.png')
+
+
 def test_bad_files_are_named(tmp_path):
   with pytest.raises(ValueError, match='none.png cannot be read'):
     edits.read(tmp_path / 'none.png')

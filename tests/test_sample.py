@@ -5,10 +5,11 @@ import pathlib
 import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import edits, gallery, pictures, sample
+from imagen_jax import edits, gallery, pictures, sample, sample_flags
 from tests import tiny_cascade
 
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
@@ -20,7 +21,7 @@ def _shared_cascade(monkeypatch, tmp_path):
   load = cascade_lib.load_cascade
   shared, directory = tiny_cascade.load(), str(tiny_cascade.directory())
 
-  def load_cascade(path=None):
+  def load_cascade(path=None, devices=None):
     return shared if path == directory else load(path)
 
   monkeypatch.setattr(cascade_lib, 'load_cascade', load_cascade)
@@ -79,6 +80,8 @@ def test_pictures_and_their_metadata(capsys):
     'grid': 'time,time',
     'steps': '2,3',
     'guidance': '3,3',
+    'threshold': 'dynamic,dynamic',
+    'percentile': '99.5,99.5',
     'aug_level': '0.25',
   }
   sheet, _ = pictures.read_png('a/b/sheet.png')
@@ -130,6 +133,15 @@ def test_what_cannot_be_reproduced(capsys):
     ({'edit': 'from 0123'}, 'made of another picture (from 0123)'),
     ({'resolution': '9'}, 'upto is 9'),
     ({'steps': '0'}, 'steps is 0'),
+    ({'steps': '9' * 5000}, 'the file was altered'),
+    ({'steps': '1,2,3,4'}, 'steps has 4 values, 1 stages'),
+    ({'guidance': 'nan'}, 'guidance is nan'),
+    ({'percentile': '0.5'}, 'percentile is 0.5'),
+    ({'index': '-1'}, 'index in its recipe is -1; the file was altered'),
+    ({'index': str(2**31)}, 'index in its recipe is 2147483648'),
+    ({'seed': '-1'}, 'seed is -1'),
+    ({'seed': 'one'}, "seed in its recipe is 'one'; the file was altered"),
+    ({'prompt': 'a' * 10_001}, 'prompt in its recipe is too long'),
     ({'prompt': None}, 'has no recipe (prompt is missing)'),
   ):
     forged = {k: v for k, v in (text | changes).items() if v is not None}
@@ -144,7 +156,9 @@ def test_a_strip_shows_how_a_picture_came_about(capsys):
   flags = ['--upto=16', '--steps=20,3', '--num_images=5']
   code, out, _ = run(capsys, FOX, *flags, '--save_steps', '--out=a')
   strips = [path for path in out if path.endswith('_steps.png')]
-  assert code == 0 and len(strips) == 5
+  charts = [path for path in out if path.endswith('_chart.png')]
+  assert code == 0 and len(strips) == len(charts) == 5
+  assert pictures.read_png(charts[0])[0].std() > 0
   strip, _ = pictures.read_png(strips[4])
   # 20 steps in sevens of 3 (the last of 2), then 3 one by one.
   assert strip.shape == (8 + 2 * 136, 8 + 7 * 136, 3)
@@ -155,7 +169,7 @@ def test_a_strip_shows_how_a_picture_came_about(capsys):
   # Looking on does not change the pictures.
   run(capsys, FOX, *flags, '--out=b')
   for path in out:
-    if path not in strips:
+    if path not in strips + charts:
       a, b = (
         pictures.read_png(p)[0] for p in (path, path.replace('a/', 'b/', 1))
       )
@@ -185,6 +199,38 @@ def test_a_picture_is_changed_and_enlarged(capsys):
   assert pictures.read_png(out)[0].shape == (32, 32, 3)
 
 
+def test_variations_are_drawn_by_the_prompt_of_the_picture(capsys):
+  run(capsys, FOX, '--upto=8', '--out=a')
+  path = 'a/a-red-fox-at-sunset_seed0_0.png'
+  flags = [f'--variations={path}', '--upto=8', '--out=b', '--strength=0.5']
+  code, out, err = run(capsys, *flags)
+  drawn = [pictures.read_png(path) for path in out[:-1]]
+  assert (code, err, len(drawn)) == (0, [], 4) and 'sheet' in out[-1]
+  assert {text['prompt'] for _, text in drawn} == {FOX}
+  assert 'strength 0.5' in drawn[0][1]['edit']
+  for i, (a, _) in enumerate(drawn):
+    assert all(np.any(a != b) for b, _ in drawn[:i])
+  # Of a file without a recipe: by no caption, which is said.
+  PIL.Image.new('RGB', (9, 9), 'red').save('red.png')
+  flags = ['--variations=red.png', '--num_images=1', '--upto=8', '--out=b']
+  code, out, err = run(capsys, *flags)
+  assert code == 0 and len(out) == 1 and 'empty prompt' in err[0]
+
+
+def test_pictures_between_prompts(capsys):
+  code, out, _ = run(capsys, FOX, CAR, '--interpolate=3', '--upto=8', '--out=a')
+  assert code == 0 and [path[-11:] for path in out] == [
+    'between.png',
+    'between.gif',
+  ]
+  _, text = pictures.read_png(out[0])
+  assert text['edit'].startswith('interpolation, 3 pictures')
+  assert text['prompt'] == f'{FOX} -> {CAR}'
+  assert run(capsys, f'--reproduce={out[0]}', '--out=b')[0] == 2
+  code, _, err = run(capsys, FOX, '--interpolate=3', '--out=a')
+  assert code == 2 and '1 prompts to go between; give two or more' in err[0]
+
+
 @pytest.mark.parametrize(
   'flags, message',
   [
@@ -195,9 +241,21 @@ def test_a_picture_is_changed_and_enlarged(capsys):
     (['--reproduce=a.png'], 'takes everything from the picture; leave out pro'),
     (['--reproduce=a.png', '--steps=4'], 'from the picture; leave out steps'),
     (['--upscale=a.png', '--num_images=2'], 'leave out --num_images'),
+    (['--interpolate=1'], "'1' is no whole number (pictures) from 2"),
+    (['--interpolate=5', '--image=a.png'], '--image and --interpolate are two'),
+    (['--variations=none.png'], 'none.png cannot be read'),
+    (['--variations=a.png', '--mask=m.png'], '--mask needs --image=FILE'),
     (['--image=none.png'], 'none.png cannot be read'),
     (['--sampler=magic'], "sampler 'magic' is not one of"),
     (['--grid=magic'], "grid 'magic' is not one of"),
+    (['--preset=best'], "preset 'best' is not one of paper, fast, draft"),
+    (['--threshold=hard'], "threshold 'hard' is not one of"),
+    (['--percentile=101'], 'percentile is 101.0; it must lie in (1, 100]'),
+    (['--guidance=-1'], 'guidance is -1.0; it must be 0 or more (1 = off)'),
+    (['--guidance=nan'], 'guidance is nan'),
+    (['--devices=9'], '--devices=9, but there are 8 here; give no more'),
+    (['--hosts=2'], '--hosts shares out a list; give --prompts_file'),
+    (['--hosts=2', '--host=2'], '--host=2 of --hosts=2: give a host from 0'),
     ([KEYS, '--upscale=a.png'], '2 prompts for the one picture'),
   ],
 )
@@ -230,18 +288,6 @@ def test_bar_counts_the_steps_of_all_stages_and_groups(capsys, monkeypatch):
   assert code == 0
   assert bars[0].total == 2 * 5 + 3 * 3
   assert list(dict.fromkeys(bars[0].seen)) == ['8 px', '16 px']
-
-
-def test_prompts_file(capsys, tmp_path):
-  text = f'{KEYS}\n\n  {CAR} \n{FOX}\n'
-  # With the mark that some editors put before UTF-8.
-  (tmp_path / 'prompts.txt').write_text(text, encoding='utf-8-sig')
-  code, out, _ = run(
-    capsys, FOX, '--prompts_file=prompts.txt', '--upto=8', '--out=a'
-  )
-  assert code == 0
-  prompts = [pictures.read_png(path)[1]['prompt'] for path in out[:-1]]
-  assert prompts == [FOX, KEYS, CAR]
 
 
 @pytest.mark.parametrize(
@@ -299,12 +345,6 @@ def test_damaged_weights(capsys, tmp_path):
   assert 'stage_8/model.safetensors is truncated or altered' in err[0]
 
 
-def test_prompts_file_that_is_no_text(capsys, tmp_path):
-  (tmp_path / 'prompts').write_bytes(b'\xff\xfe\x00')
-  code, _, err = run(capsys, '--prompts_file=prompts')
-  assert code == 2 and len(err) == 1 and 'is not UTF-8 text' in err[0]
-
-
 def test_disk_that_fills_up_while_drawing(capsys, monkeypatch):
   def full(*unused):
     raise OSError(28, 'No space left on device')
@@ -319,7 +359,7 @@ def test_help_names_every_flag_with_its_default(capsys):
   code, out, _ = run(capsys, '--help')
   assert code == 0
   text = ' '.join(' '.join(out).split())
-  for action in sample.parser()._actions:
+  for action in sample_flags.parser()._actions:
     if action.dest == 'help':
       continue
     assert '(default: ' in action.help
