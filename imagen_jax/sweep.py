@@ -1,0 +1,363 @@
+"""Finds the settings of a stage: guidance x threshold x steps x aug_level.
+
+  python -m imagen_jax.sweep --guidance=1,2,4,8 --threshold=static,dynamic \
+      --split=validation --num=50 --upto=64 --out=sweep
+
+Draws the first captions of a split at every combination, reads the pictures
+back with the checker of the data set, and writes sweep.csv and sweep.png: how
+many show what was asked, how much what is seen looks like the data set's own
+drawings, and one against the other (the paper's figures 3 and A.5, with the
+checker in the place of CLIP and FID). The pictures of all combinations are the
+same in seed and captions. They are kept: the same command goes on where it was
+interrupted, and more values or more captions add to what is there.
+"""
+
+import csv
+import dataclasses
+import io
+import itertools
+import pathlib
+import statistics
+import sys
+
+import tqdm
+
+from imagen_jax import cascade as cascade_lib
+from imagen_jax import compilation_cache, flags, pictures, plots, presets
+from imagen_jax import stages as stages_lib
+from imagen_jax.data.emoji_scenes import checker, scenes, splits
+from imagen_jax.evaluation import alignment, questions, records
+
+LEAST = 64  # pixels; the checker reads nothing smaller
+# Swept flag -> type of its values, in the order of the columns.
+SWEPT = {
+  'guidance': float,
+  'threshold': str,
+  'percentile': float,
+  'steps': int,
+  'aug_level': float,
+  'sampler': str,
+}
+_SHOWN = 8  # pictures of each combination on the sheet
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+  """A combination: what is said of the swept stage."""
+
+  settings: tuple[tuple[str, object], ...]
+
+  @property
+  def name(self):
+    """A piece of a file name: guidance=2,steps=8."""
+    return ','.join(f'{k}={_said(v)}' for k, v in self.settings) or 'own'
+
+
+def parser():
+  """The command line."""
+  p = flags.Parser(
+    prog='python -m imagen_jax.sweep',
+    description='Tries settings of a stage on the scenes of the embedded data '
+    'set. Lists are tried in every combination.',
+    allow_abbrev=False,
+  )
+  add = p.add_argument
+  add(
+    '--cascade',
+    metavar='DIR',
+    help='cascade directory, see imagen_jax.bind (default: the one that '
+    'ships with the package)',
+  )
+  add(
+    '--split',
+    choices=[name for name in splits.SIZES if name != 'train'],
+    default='validation',
+    help='whose captions are drawn (default: validation)',
+  )
+  add(
+    '--num',
+    type=flags.whole('captions', 1, 100_000),
+    default=50,
+    metavar='N',
+    help='captions, the first of the split (default: 50)',
+  )
+  add(
+    '--upto',
+    type=flags.whole('pixels', LEAST, 2**20),
+    default=LEAST,
+    metavar='PIXELS',
+    help='resolution of the last stage to run, and to judge (default: '
+    f'{LEAST})',
+  )
+  add(
+    '--stage',
+    type=flags.whole('pixels', 1, 2**20),
+    metavar='PIXELS',
+    help='resolution of the stage whose settings are tried; the others keep '
+    'theirs (default: the last that runs)',
+  )
+  add(
+    '--preset',
+    metavar='NAME',
+    help=f'where to start from, one of {", ".join(presets.PRESETS)} or of the '
+    "cascade's own (default: the stages' own settings)",
+  )
+  for name, unit in (
+    ('guidance', 'weights of classifier-free guidance, no unit, 1 = off'),
+    ('threshold', f'of {", ".join(stages_lib.THRESHOLDS)}'),
+    ('percentile', 'percents for dynamic thresholding, above 1 to 100'),
+    ('steps', 'steps of the sampler'),
+    ('aug_level', 'noise on the low-res picture, 0 = none to 1'),
+    ('sampler', f'of {", ".join(stages_lib.SAMPLERS)}'),
+  ):
+    add(
+      f'--{name}',
+      type=flags.list_of(SWEPT[name]),
+      metavar='X[,X...]',
+      help=f"{unit} (default: the stage's own)",
+    )
+  add(
+    '--vocabulary',
+    choices=tuple(splits.VOCABULARIES),
+    help='of the captions (default: the larger one that the cascade claims)',
+  )
+  add(
+    '--seed',
+    type=flags.whole('seed', 0, 2**32 - 1),
+    default=0,
+    metavar='N',
+    help='whole number from 0 to 2^32 - 1 (default: 0)',
+  )
+  add(
+    '--out',
+    metavar='DIR',
+    default='sweep',
+    help='directory for sweep.csv, sweep.png, the sheet and the pictures '
+    '(default: sweep)',
+  )
+  return p
+
+
+def main(argv=None):
+  """Runs the command line; returns the exit code, 2 for bad input."""
+  args = parser().parse_args(argv)
+  out = pathlib.Path(args.out)
+  try:
+    compilation_cache.enable()
+    cascade = cascade_lib.load_cascade(args.cascade)
+    plans = plan_points(cascade, args)
+    vocabulary = args.vocabulary or questions.claimed(cascade.words)
+    chosen = questions.examples(args.split, vocabulary, args.num)
+    records.claim(out, fixed(cascade, vocabulary, args))
+    judged = run(cascade, plans, chosen, vocabulary, args.seed, out)
+    rows = [row(point, judged[point]) for point in plans]
+    write_csv(out / 'sweep.csv', rows)
+    pictures.write_png(out / 'sweep.png', curves(rows, args), {})
+    write_sheet(out, plans, chosen, args.upto)
+  except (ValueError, FloatingPointError, OSError) as e:
+    return flags.failed(e, out)
+  print((out / 'sweep.csv').read_text(), end='')
+  print(
+    f'{len(chosen)} captions of {args.split} at each of {len(rows)} points; '
+    f'curves in {out / "sweep.png"}, pictures in {out / "sheet.png"}'
+  )
+  return 0
+
+
+def plan_points(cascade, args):
+  """Point -> the plan of its pictures."""
+  swept = {k: getattr(args, k) for k in SWEPT if getattr(args, k) is not None}
+  if 'aug_level' in swept and (args.stage or args.upto) == (
+    cascade.stages[0].resolution
+  ):
+    raise ValueError(
+      '--aug_level is of super-resolution, and the stage is the base; give a '
+      'larger --upto or --stage'
+    )
+  plan = cascade.plan(upto=args.upto, preset=args.preset)
+  sizes = [stage.resolution for stage in cascade.stages[: len(plan)]]
+  if args.stage is not None and args.stage not in sizes:
+    raise ValueError(
+      f'--stage={args.stage}, the stages that run end at '
+      f'{", ".join(map(str, sizes))}; choose one of these'
+    )
+  place = sizes.index(args.stage) if args.stage else len(plan) - 1
+  points = {}
+  for values in itertools.product(*swept.values()):
+    settings = dict(zip(swept, values))
+    changed = dataclasses.replace(plan[place], **settings)
+    point = Point(settings=tuple(settings.items()))
+    points[point] = (*plan[:place], changed, *plan[place + 1 :])
+  return points
+
+
+def fixed(cascade, vocabulary, args):
+  """What all pictures of a directory have in common."""
+  return {
+    'cascade': cascade.id,
+    'split': args.split,
+    'upto': args.upto,
+    'stage': args.stage or args.upto,
+    'preset': args.preset,
+    'seed': args.seed,
+    'vocabulary': vocabulary,
+    'data_version': scenes.VERSION,
+  }
+
+
+def run(cascade, plans, chosen, vocabulary, seed, out):
+  """Draws and judges what is not there yet: point -> records."""
+  judged = {}
+  total = len(plans) * len(chosen)
+  with tqdm.tqdm(total=total, unit='picture', disable=None) as bar:
+    for point, plan in plans.items():
+      path = out / f'{point.name}.jsonl'
+      done = {
+        index: record
+        for index, record in records.read(path).items()
+        if record['checker'] == checker.VERSION
+        and records.picture_path(out, point.name, index).exists()
+      }
+      missing = [e for e in chosen if e.index not in done]
+      bar.set_description_str(point.name)
+      bar.update(len(chosen) - len(missing))
+      (out / point.name).mkdir(exist_ok=True)
+      for example, image in drawn(cascade, plan, missing, seed):
+        target = records.picture_path(out, point.name, example.index)
+        pictures.write_png(target, image, {'prompt': example.caption})
+        record = {
+          'index': example.index,
+          'caption': example.caption,
+          'checker': checker.VERSION,
+          **alignment.judge(image, example.scene, vocabulary),
+        }
+        records.append(path, record)
+        done[example.index] = record
+        bar.update()
+      judged[point] = [done[e.index] for e in chosen]
+  return judged
+
+
+def drawn(cascade, plan, examples, seed):
+  """Yields (example, picture)."""
+  group = cascade.group(len(plan))
+  for first in range(0, len(examples), group):
+    part = examples[first : first + group]
+    requests = [
+      cascade_lib.Request(caption=e.caption, index=e.repeat) for e in part
+    ]
+    yield from zip(part, cascade.draw(requests, plan, seed=seed))
+
+
+def likeness(record):
+  """How much of what is seen a drawing of the data set explains, in [0, 1].
+
+  The checker's own unexplained energy of each thing it found, whatever was
+  asked for: blurred, garish and torn things cost. Nothing found is 0.
+  """
+  costs = [min(1.0, found['cost']) for found in record['read']['found']]
+  return 1.0 - statistics.fmean(costs) if costs else 0.0
+
+
+def row(point, judged):
+  """A line of the table."""
+  share = alignment.shares(r['verdict'] for r in judged)['all']
+  low, high = share.interval
+  values = [likeness(record) for record in judged]
+  error = 0.0  # of the mean, at 95%
+  if len(values) > 1:
+    error = 1.96 * statistics.stdev(values) / len(values) ** 0.5
+  return dict(point.settings) | {
+    'n': len(judged),
+    'alignment': round(share.value, 4),
+    'alignment_low': round(low, 4),
+    'alignment_high': round(high, 4),
+    'likeness': round(statistics.fmean(values), 4),
+    'likeness_error': round(error, 4),
+  }
+
+
+def write_csv(path, rows):
+  """The table as CSV, replaced whole."""
+  text = io.StringIO()
+  table = csv.DictWriter(text, rows[0].keys(), lineterminator='\n')
+  table.writeheader()
+  table.writerows(rows)
+  fresh = path.with_suffix('.new')
+  fresh.write_text(text.getvalue())
+  fresh.replace(path)
+
+
+def curves(rows, args):
+  """The table as curves: uint8 [h, w, 3]."""
+  swept = [k for k in SWEPT if len({r.get(k) for r in rows}) > 1]
+  along = next((k for k in swept if SWEPT[k] is not str), None)
+  groups = {}
+  for r in rows:
+    label = ', '.join(f'{k} {_said(r[k])}' for k in swept if k != along)
+    groups.setdefault(label or f'n = {rows[0]["n"]}', []).append(r)
+
+  def panel(title, x, y, margins=None, notes=False):
+    lines = []
+    for label, some in groups.items():
+      # Without a number that varies, the points stand side by side.
+      xs = [r.get(x, n) for n, r in enumerate(some)]
+      given = margins and [margins(r) for r in some]
+      lines.append(
+        plots.Curve(
+          label=label,
+          x=xs,
+          y=[r[y] for r in some],
+          low=given and [g[0] for g in given],
+          high=given and [g[1] for g in given],
+          notes=[_said(r[along]) for r in some] if notes and along else None,
+        )
+      )
+    return plots.Panel(title=title, x_label=x or '', y_label=y, curves=lines)
+
+  where = f'{args.split}, n = {rows[0]["n"]}'
+  return plots.draw(
+    [
+      panel(
+        f'Shows what was asked ({where})',
+        along,
+        'alignment',
+        lambda r: (r['alignment_low'], r['alignment_high']),
+      ),
+      panel(
+        'Looks like a drawing of the data set',
+        along,
+        'likeness',
+        lambda r: (
+          r['likeness'] - r['likeness_error'],
+          r['likeness'] + r['likeness_error'],
+        ),
+      ),
+      panel(
+        'One against the other' + (f', {along} beside' if along else ''),
+        'likeness',
+        'alignment',
+        notes=True,
+      ),
+    ],
+    columns=3,
+  )
+
+
+def write_sheet(out, plans, chosen, resolution):
+  """The first pictures of every combination, a row each."""
+  shown = chosen[:_SHOWN]
+  sheet = pictures.Sheet([p.name for p in plans], len(shown), resolution)
+  for number, point in enumerate(plans):
+    for column, example in enumerate(shown):
+      path = records.picture_path(out, point.name, example.index)
+      sheet.add(number, column, pictures.read_png(path)[0])
+  sheet.write(out / 'sheet.png')
+
+
+def _said(value):
+  return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
