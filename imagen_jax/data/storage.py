@@ -4,6 +4,7 @@
   read(path, offset, size)            bytes; never fewer than asked for
 
 Remote paths (gs://, s3://) go through fsspec, which is imported for them alone.
+What a disk or a bucket refuses for a moment is asked for again.
 """
 
 import functools
@@ -12,6 +13,8 @@ import itertools
 import os
 import pathlib
 import re
+
+from imagen_jax import retrying
 
 _LOGIN = {
   'gs': 'log in by: gcloud auth application-default login, or set '
@@ -138,7 +141,7 @@ def _match(pattern, suffix):
 
 def _local(path, function):
   try:
-    return function()
+    return retrying.patiently(function, path)
   except FileNotFoundError as e:
     raise ValueError(
       f'{path} is not there; put it back and run the same command again'
@@ -151,7 +154,8 @@ def _remote(path, function):
   """function(file system, path in it), its errors on one line."""
   system, inner = _system(path)
   try:
-    return function(system, inner)
+    # OSError: of the net, and most of what buckets say when they are busy.
+    return retrying.patiently(lambda: function(system, inner), path)
   except FileNotFoundError as e:
     raise ValueError(
       f'{path} is not there; put it back and run the same command again'

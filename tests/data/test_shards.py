@@ -1,5 +1,6 @@
 """Tar shards by number; bad archives, and shards that change under a run."""
 
+import errno
 import shutil
 import tarfile
 
@@ -221,3 +222,17 @@ def test_a_bucket_that_refuses(tmp_path, monkeypatch):
   monkeypatch.setattr(storage, '_open_system', no_login)
   with pytest.raises(ValueError, match='credentials were not found.*; log in'):
     _open('gs://b/{0..1}.tar', index_dir=str(tmp_path))
+
+
+def test_a_disk_that_is_away_for_a_moment(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_bytes(b'abcdef')
+  pread, failures = storage._pread, [OSError(errno.ESTALE, 'Stale handle')]
+
+  def away(*arguments):
+    if failures:
+      raise failures.pop()
+    return pread(*arguments)
+
+  monkeypatch.setattr(storage, '_pread', away)
+  monkeypatch.setattr(storage.retrying, 'WAITS', (0,))
+  assert storage.read(str(tmp_path / 'file'), 2, 3) == b'cde'
