@@ -21,6 +21,7 @@ _BAR = 20  # width
 _GAP = 30  # between groups
 _LEFT = 52  # for the numbers of the axis
 _LEAST = 640  # width of the figure
+_HALO = 4  # device pixels around a number that lies on lines
 _INK, _SOFT, _GRID = '#1a1c1e', '#4a4f55', '#d9dbdd'
 # Okabe and Ito's: told apart by everyone; no preference stands back.
 _COLOURS = {'a': '#0072b2', 'none': '#c3c7cb', 'b': '#e69f00'}
@@ -40,21 +41,26 @@ def draw(s: report.Summary) -> np.ndarray:
   panel_width = max(_LEAST, _LEFT + group * len(categories) + 20)
   panel = 34 + 16 + _HEIGHT + 62
   head = 74 + (36 if study.simulated else 0)
-  canvas = _Canvas(panel_width, head + panel * len(questions) + 44)
+  canvas = _Canvas(panel_width, head + panel * len(questions) + 30)
   top = _head(canvas, s, kinds)
   cells = {(r.question, r.category, r.what): r for r in some}
   for question in questions:
     n = [cells[question.name, c, kinds[0]].n for c in categories]
     canvas.text(_LEFT, top, question.text, 15)
-    _axis(canvas, top + 50, panel_width)
+    _axis(canvas, top + 50, panel_width, not study.protocol.single)
     for number, category in enumerate(categories):
       left = _LEFT + 8 + number * group
       rows = [cells[question.name, category, kind] for kind in kinds]
       _group(canvas, left, group, top + 50, rows, category, n[number])
     top += panel
-  for number, line in enumerate(report.method(s).split('\n')):
-    canvas.text(_LEFT, top + 17 * number, line, 11, _SOFT)
+  canvas.text(_LEFT, top, _footer(study.protocol), 11, _SOFT)
   return canvas.pixels()
+
+
+def _footer(protocol):
+  if protocol.single:
+    return 'Mean of yes = 100, somewhat = 50, no = 0; whiskers: 95%, normal.'
+  return "Percent of answers; whiskers: Wilson's 95% interval."
 
 
 def _head(canvas, s, kinds):
@@ -76,15 +82,17 @@ def _head(canvas, s, kinds):
   return top + 60
 
 
-def _axis(canvas, top, width):
+def _axis(canvas, top, width, even):
+  """Lines and their percents; dashes at 50% if that is `even` odds."""
   for percent in (0, 25, 50, 75, 100):
     y = top + _HEIGHT * (100 - percent) / 100
     canvas.line(_LEFT, y, width - 14, y, _GRID, 1)
     said = f'{percent}%'
     canvas.text(_LEFT - 8 - _width(said, 11), y - 8, said, 11, _SOFT)
-  y = top + _HEIGHT / 2
-  for x in range(_LEFT, width - 14, 9):  # as likely as not
-    canvas.line(x, y, x + 5, y, _SOFT, 1)
+  if even:
+    y = top + _HEIGHT / 2
+    for x in range(_LEFT, width - 14, 9):
+      canvas.line(x, y, x + 5, y, _SOFT, 1)
 
 
 def _group(canvas, left, group, top, rows, category, n):
@@ -108,7 +116,9 @@ def _group(canvas, left, group, top, rows, category, n):
         canvas.line(middle - 4, end, middle + 4, end, _INK, 1.5)
     said = f'{row.value:.0f}'
     above = y if math.isnan(row.low) else min(y, ends[1])
-    canvas.text(x + (_BAR - _width(said, 10)) / 2, above - 14, said, 10)
+    canvas.text(
+      x + (_BAR - _width(said, 10)) / 2, above - 15, said, 10, halo=True
+    )
   for number, line in enumerate([*_fit(category, group - 6), f'n = {n}']):
     y = bottom + 6 + 16 * number
     ink = _SOFT if line.startswith('n = ') else _INK
@@ -157,9 +167,14 @@ class _Canvas:
     self._image = PIL.Image.new('RGB', size, 'white')
     self._draw = PIL.ImageDraw.Draw(self._image)
 
-  def text(self, x, y, text, size, ink=_INK):
+  def text(self, x, y, text, size, ink=_INK, halo=False):
     self._draw.text(
-      (x * _SCALE, y * _SCALE), _plain(text), ink, _font(size * _SCALE)
+      (x * _SCALE, y * _SCALE),
+      _plain(text),
+      ink,
+      _font(size * _SCALE),
+      stroke_width=_HALO * halo,
+      stroke_fill='white',
     )
 
   def box(self, left, top, right, bottom, ink):

@@ -253,8 +253,9 @@ def _form(protocol, shown):
       f'<fieldset><legend>{html.escape(question.text)}</legend>'
       f'<div class="choices">{choices}</div></fieldset>'
     )
+  one = ' one' if len(asked) == 1 else ''
   return (
-    '<form class="vote" method="post" action="/vote" autocomplete="off">'
+    f'<form class="vote{one}" method="post" action="/vote" autocomplete="off">'
     f'<input type="hidden" name="ticket" value="{shown.ticket}">'
     f'{"".join(asked)}<div class="send"><button>Next</button>'
     '<label hidden><input type="checkbox" id="keys"> keys 1 2 3 or arrows '

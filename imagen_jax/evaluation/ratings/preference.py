@@ -7,7 +7,7 @@ report:
 - shares of A, no preference and B among all answers, so that they add up to
   100%, with Wilson's interval each; ties are in neither bar and never dropped;
 - the preference for A, ties counted half, with an interval that draws raters
-  anew (bootstrap): answers of one rater are no independent trials;
+  and pairs anew (bootstrap): answers of one rater are no independent trials;
 - scores of 100, 50 and 0 and choices of two: the mean -+ 1.96 standard errors;
 - agreement: Krippendorff's alpha, which takes any number of raters a picture.
 """
@@ -24,6 +24,7 @@ from imagen_jax.evaluation.ratings import protocols
 
 _QUANTILE = 1.959964  # of the normal distribution, for 95%
 _DRAWS = 2000  # of the bootstrap
+_AT_ONCE = 250  # of them, for the memory
 VALUES = {'a': 1.0, 'none': 0.5, 'b': 0.0}  # of the preference for A
 EVERYTHING = 'all'  # the row over all categories
 
@@ -111,31 +112,50 @@ def _mean(scores, **about):
 
 
 def _preference(answers, common):
-  """The preference for A, ties half; raters are drawn anew."""
-  raters = sorted({a.rater for a in answers})
-  place = {rater: n for n, rater in enumerate(raters)}
-  sums, counts = np.zeros((2, len(raters)))
-  for a in answers:
-    sums[place[a.rater]] += VALUES[a.answer]
-    counts[place[a.rater]] += 1
+  """The preference for A, ties half, with its bootstrap interval."""
   value = low = high = math.nan
-  if len(raters):
-    value = 100 * sums.sum() / counts.sum()
-  if len(raters) > 1:
-    drawn = np.random.default_rng(0).integers(
-      len(raters), size=(_DRAWS, len(raters))
+  if answers:
+    scores = [VALUES[a.answer] for a in answers]
+    value = 100 * float(np.mean(scores))
+    drawn = 100 * bootstrap(
+      scores, [a.rater for a in answers], [a.trial for a in answers]
     )
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = 100 * np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile(drawn, [2.5, 97.5])
   return Row(
     what='mean',
     n=len(answers),
-    value=float(value),
+    value=value,
     low=float(low),
     high=float(high),
-    interval='bootstrap over raters',
+    interval='bootstrap over raters and pairs',
     **common,
   )
+
+
+def bootstrap(scores: Sequence, raters: Sequence, trials: Sequence):
+  """Means of `scores` with raters and trials drawn anew, each on its own.
+
+  Owen 2007, "The pigeonhole bootstrap": answers of one rater, and about one
+  pair, are alike, and neither may count as independent. One rater alone says
+  nothing about other raters; the interval is then one over pairs.
+
+  Returns: float64 [_DRAWS], those of no answer left out.
+  """
+  rows, by_rater = np.unique(raters, return_inverse=True)
+  columns, by_trial = np.unique(trials, return_inverse=True)
+  sums, counts = np.zeros((2, len(rows), len(columns)))
+  np.add.at(sums, (by_rater, by_trial), scores)
+  np.add.at(counts, (by_rater, by_trial), 1)
+  random, means = np.random.default_rng(0), []
+  for _ in range(0, _DRAWS, _AT_ONCE):
+    some, others = (
+      random.multinomial(n, np.full(n, 1 / n), _AT_ONCE).astype(float)
+      for n in (len(rows), len(columns))
+    )
+    total = np.einsum('dt,dt->d', some @ counts, others)
+    score = np.einsum('dt,dt->d', some @ sums, others)
+    means.append(score[total > 0] / total[total > 0])
+  return np.concatenate(means)
 
 
 def different(x, y) -> float:

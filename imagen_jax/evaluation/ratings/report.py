@@ -16,7 +16,7 @@ import uuid
 
 from imagen_jax.evaluation.ratings import preference, studies, votes
 
-SIMULATED = 'SIMULATED: scripts voted, no people. This is no preference.'
+SIMULATED = "SIMULATED: scripts cast these votes. No person's preference."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def method(s: Summary) -> str:
   if 'mean' in {row.what for row in s.rows}:
     return (
       "Percent of answers [Wilson's 95% interval]; mean: preference for A, "
-      'ties half\n[95%, bootstrap over raters]'
+      'ties half\n[95%, bootstrap over raters and pairs]'
     )
   if s.study.protocol.single:
     return (
