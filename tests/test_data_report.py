@@ -127,3 +127,10 @@ def test_a_page_that_cannot_be_written(root, capsys):
   assert data_report.main(flags) == 2
   error = capsys.readouterr().err.splitlines()[-1]
   assert error.startswith('error: --out=no/such/place.html cannot be written')
+
+
+def test_two_equal_files_are_found_where_no_other_is_of_their_size(tmp_path):
+  root = sets.folder(tmp_path / 'set', 3)
+  for name in ('000.jpg', '002.jpg'):
+    (root / name).write_bytes(sets.jpeg(0, size=(90, 70)))
+  assert _report(root).same_files == [['000.jpg', '002.jpg']]
