@@ -28,6 +28,11 @@ def check(config) -> None:
     config,
     ('vocab_size', 'emb_dim', 'num_heads', 'mlp_dim', 'max_positions'),
   )
+  check_layers(config)
+
+
+def check_layers(config) -> None:
+  """Raises ValueError where a layer cannot have this size."""
   if config.emb_dim % config.num_heads:
     raise ValueError(
       f'emb_dim {config.emb_dim} does not divide into {config.num_heads} '

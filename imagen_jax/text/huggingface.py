@@ -3,133 +3,19 @@
 One file, or several with an index; encoder alone or full model; names of
 today and of older files. Names become ours, kernels [in, out]; nothing is read
 before it is asked for. `.bin` and `.pt` files are pickles and are not opened.
+CLIP's image tower is read beside the text where pictures are scored.
 """
 
 import dataclasses
-import re
 
 from imagen_jax import fields as field_types
-from imagen_jax.models import bert, clip_text, t5
-from imagen_jax.text import files, tensors
+from imagen_jax.models import bert, clip_image, clip_text, t5
+from imagen_jax.text import files, huggingface_names, tensors
 
 CONFIG_FILE = 'config.json'
 _INDEX = 'model.safetensors.index.json'
 _WHOLE = 'model.safetensors'
 PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
-
-# (theirs, ours); a trailing 'T' in ours transposes; None = known, not needed.
-_WEIGHT_OR_BIAS = [('weight', 'kernel T'), ('bias', 'bias')]
-_NORM = [
-  ('(?:weight|gamma)', 'scale'),
-  ('(?:bias|beta)', 'bias'),
-]
-
-
-def _rows(theirs, ours, leaves):
-  return [(rf'{theirs}\.{t}', f'{ours}.{o}') for t, o in leaves]
-
-
-def _layer_rules(theirs, norms, linear):
-  """Rules of a layer's norms and linear maps, each (theirs, ours)."""
-  rules = []
-  for pairs, leaves in ((norms, _NORM), (linear, _WEIGHT_OR_BIAS)):
-    for name, ours in pairs:
-      rules += _rows(rf'{theirs}\.{name}', rf'layers_\1.{ours}', leaves)
-  return rules
-
-
-def _t5_rules():
-  block = r'encoder\.block\.(\d+)\.layer'
-  rules = [
-    (r'shared\.weight', 'token_embedder.embedding'),
-    (r'encoder\.embed_tokens\.weight', 'token_embedder.embedding'),
-    (r'encoder\.final_layer_norm\.weight', 'encoder.encoder_norm.scale'),
-    (
-      r'encoder\.block\.0\.layer\.0\.SelfAttention'
-      r'\.relative_attention_bias\.weight',
-      'encoder.relpos_bias.rel_embedding T',
-    ),
-    (
-      rf'{block}\.0\.layer_norm\.weight',
-      r'encoder.layers_\1.pre_attention_layer_norm.scale',
-    ),
-    (
-      rf'{block}\.1\.layer_norm\.weight',
-      r'encoder.layers_\1.pre_mlp_layer_norm.scale',
-    ),
-    (
-      rf'{block}\.1\.DenseReluDense\.(wi|wi_0|wi_1|wo)\.weight',
-      r'encoder.layers_\1.mlp.\2.kernel T',
-    ),
-    (r'decoder\..*|lm_head\.weight', None),
-  ]
-  for theirs, ours in zip('qkvo', ('query', 'key', 'value', 'out')):
-    rules.append(
-      (
-        rf'{block}\.0\.SelfAttention\.{theirs}\.weight',
-        rf'encoder.layers_\1.attention.{ours}.kernel T',
-      )
-    )
-  return rules
-
-
-def _clip_rules():
-  top, layer = r'(?:text_model\.)?', r'(?:text_model\.)?encoder\.layers\.(\d+)'
-  rules = [
-    (
-      rf'{top}embeddings\.(token|position)_embedding\.weight',
-      r'\1_embedding.embedding',
-    ),
-    (r'text_projection\.weight', 'projection.kernel T'),
-    (rf'{top}embeddings\.position_ids', None),
-    (r'vision_model\..*|visual_projection\.weight|logit_scale', None),
-  ]
-  rules += _rows(rf'{top}final_layer_norm', 'final_norm', _NORM)
-  return rules + _layer_rules(
-    layer,
-    norms=(('layer_norm1', 'attention_norm'), ('layer_norm2', 'mlp_norm')),
-    linear=(
-      (r'self_attn\.q_proj', 'attention.query'),
-      (r'self_attn\.k_proj', 'attention.key'),
-      (r'self_attn\.v_proj', 'attention.value'),
-      (r'self_attn\.out_proj', 'attention.out'),
-      (r'mlp\.fc1', 'mlp.wi'),
-      (r'mlp\.fc2', 'mlp.wo'),
-    ),
-  )
-
-
-def _bert_rules():
-  top, layer = r'(?:bert\.)?', r'(?:bert\.)?encoder\.layer\.(\d+)'
-  rules = [
-    (
-      rf'{top}embeddings\.(word|position)_embeddings\.weight',
-      r'\1_embedding.embedding',
-    ),
-    (
-      rf'{top}embeddings\.token_type_embeddings\.weight',
-      'type_embedding.embedding',
-    ),
-    (rf'{top}embeddings\.(?:position_ids|token_type_ids)', None),
-    (r'cls\..*', None),
-  ]
-  rules += _rows(rf'{top}embeddings\.LayerNorm', 'embedding_norm', _NORM)
-  rules += _rows(rf'{top}pooler\.dense', 'pooler', _WEIGHT_OR_BIAS)
-  return rules + _layer_rules(
-    layer,
-    norms=(
-      (r'attention\.output\.LayerNorm', 'attention_norm'),
-      (r'output\.LayerNorm', 'mlp_norm'),
-    ),
-    linear=(
-      (r'attention\.self\.query', 'attention.query'),
-      (r'attention\.self\.key', 'attention.key'),
-      (r'attention\.self\.value', 'attention.value'),
-      (r'attention\.output\.dense', 'attention.out'),
-      (r'intermediate\.dense', 'mlp.wi'),
-      (r'output\.dense', 'mlp.wo'),
-    ),
-  )
 
 
 def is_one(names: list[str]) -> bool:
@@ -143,18 +29,43 @@ def read(folder: files.Folder):
   found = _all_tensors(folder)
   kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
   if kind in ('t5', 'mt5'):
-    return _t5_config(fields, where), _renamed(found, _t5_rules())
+    ours = huggingface_names.renamed(found, huggingface_names.t5_rules())
+    return _t5_config(fields, where), ours
   if kind in ('clip', 'clip_text_model'):
-    ours = _renamed(found, _clip_rules())
+    ours = huggingface_names.renamed(found, huggingface_names.clip_rules())
     config = _clip_config(fields, 'projection.kernel' in ours, where)
     return config, ours
   if kind == 'bert':
-    ours = _renamed(found, _bert_rules())
+    ours = huggingface_names.renamed(found, huggingface_names.bert_rules())
     return _bert_config(fields, 'pooler.kernel' in ours, where), ours
   raise ValueError(
     f"{where}: model_type is {kind!r}; text encoders are 't5', "
     "'mt5', 'clip', 'clip_text_model' and 'bert'"
   )
+
+
+def read_clip(folder: files.Folder):
+  """Both towers of CLIP: (text config, its tensors), (image's), fields.
+
+  `fields` is what config.json says. Raises ValueError with the remedy.
+  """
+  fields = files.read_json(folder, CONFIG_FILE)
+  kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
+  if kind != 'clip':
+    raise ValueError(
+      f"{where}: model_type is {kind!r}; pictures are scored with 'clip', "
+      'which has a tower for text and one for pictures'
+    )
+  found = _all_tensors(folder)
+  text, image = (
+    huggingface_names.renamed(found, rules)
+    for rules in (
+      huggingface_names.clip_rules(),
+      huggingface_names.clip_image_rules(),
+    )
+  )
+  config = _clip_config(fields, True, where)
+  return (config, text), (_clip_image_config(fields, where), image), fields
 
 
 def _t5_config(fields, where):
@@ -221,6 +132,34 @@ def _clip_config(fields, projection, where):
   )
 
 
+def _clip_image_config(fields, where):
+  image = fields.get('vision_config')
+  if not isinstance(image, dict):
+    raise ValueError(f'{where}: vision_config is {image!r}; copy it again')
+  channels = image.get('num_channels', 3)
+  if channels != 3:
+    raise ValueError(f'{where}: num_channels is {channels!r}; pictures have 3')
+  size = fields.get('projection_dim', 512)
+  field_types.require(size, int, f'{where}: projection_dim')
+  tower = {
+    ours: (theirs, default)
+    for ours, (theirs, default) in _tower(0).items()
+    if ours not in ('vocab_size', 'max_positions')
+  }
+  table = {
+    **tower,
+    # Other defaults than the text's.
+    'emb_dim': ('hidden_size', 768),
+    'num_heads': ('num_attention_heads', 12),
+    'mlp_dim': ('intermediate_size', 3072),
+    'patch': ('patch_size', 32),
+    'resolution': ('image_size', 224),
+  }
+  return _config(
+    clip_image.CLIPImageConfig, image, where, table, projection_dim=size
+  )
+
+
 def _bert_config(fields, pooler, where):
   positions = fields.get('position_embedding_type', 'absolute')
   if positions != 'absolute':
@@ -239,33 +178,6 @@ def _config(cls, fields, where, table, **others):
     values[ours] = fields.get(theirs, default)
     field_types.require(values[ours], kinds[ours], f'{where}: {theirs}')
   return field_types.build(cls, {**values, **others}, where)
-
-
-def _renamed(found, rules):
-  """Tensors by our names; those without a rule keep theirs, and are left over.
-
-  Of two names for one of ours (older files repeat the embedding) the first
-  rule wins.
-  """
-  ours, rank = {}, {}
-  for name, tensor in found.items():
-    match, template, i = _rule(name, rules)
-    if match is None:
-      ours[name] = tensor
-    elif template is not None:
-      new, _, transpose = match.expand(template).partition(' ')
-      if i < rank.get(new, len(rules)):
-        ours[new] = tensors.transposed(tensor) if transpose else tensor
-        rank[new] = i
-  return ours
-
-
-def _rule(name, rules):
-  """Match, template and place of the first rule for a name."""
-  for i, (pattern, template) in enumerate(rules):
-    if match := re.fullmatch(pattern, name):
-      return match, template, i
-  return None, None, None
 
 
 def _all_tensors(folder):

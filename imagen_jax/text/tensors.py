@@ -229,3 +229,13 @@ def transposed(tensor: Tensor) -> Tensor:
     return np.ascontiguousarray(tensor.read(target).T)
 
   return Tensor(name=tensor.name, shape=tensor.shape[::-1], read=read)
+
+
+def of_convolution(tensor: Tensor) -> Tensor:
+  """The kernel [out, in, h, w] as [h, w, in, out], in C order."""
+
+  def read(target):
+    return np.ascontiguousarray(tensor.read(target).transpose(2, 3, 1, 0))
+
+  outputs, inputs, *size = tensor.shape
+  return Tensor(name=tensor.name, shape=(*size, inputs, outputs), read=read)

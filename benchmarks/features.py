@@ -1,0 +1,64 @@
+"""Features a second: FID's network on this machine.
+
+  python benchmarks/features.py [--batch=8] [--size=256] [--seconds=20]
+
+Random weights: the time does not depend on them. Prints what it took to
+compile, pictures a second from uint8 arrays to features, and the network's
+operations as XLA counts them.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import jax
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from imagen_jax import weights  # noqa: E402
+from imagen_jax.evaluation import inception_features  # noqa: E402
+from imagen_jax.models import inception  # noqa: E402
+
+
+def main():
+  p = argparse.ArgumentParser(description=__doc__)
+  p.add_argument('--batch', type=int, default=8, help='pictures at a time')
+  p.add_argument('--size', type=int, default=256, help='pixels of a side')
+  p.add_argument('--seconds', type=float, default=20, help='to measure for')
+  args = p.parse_args()
+  rng = np.random.default_rng(0)
+  flat = {
+    name: (rng.standard_normal(shape) / np.prod(shape[:-1]) ** 0.5).astype(
+      np.float32
+    )
+    for name, shape in weights.flatten(inception.param_shapes()).items()
+  }
+  extractor = inception_features.make(weights.unflatten(flat), batch=args.batch)
+  shape = (extractor.batch, args.size, args.size, 3)
+  images = rng.integers(0, 256, shape, np.uint8)
+  start = time.perf_counter()
+  extractor(images)
+  compiled = time.perf_counter() - start
+  done, start = 0, time.perf_counter()
+  while time.perf_counter() - start < args.seconds:
+    extractor(images)
+    done += len(images)
+  rate = done / (time.perf_counter() - start)
+  picture = jax.ShapeDtypeStruct((1, 299, 299, 3), np.float32)
+  network = jax.jit(
+    lambda params, x: inception.Inception().apply({'params': params}, x)
+  )
+  cost = network.lower(extractor.params, picture).cost_analysis()
+  print(f'devices      {len(jax.devices())} {jax.devices()[0].device_kind}')
+  print(f'first batch  {compiled:.1f} s, compilation with it')
+  print(
+    f'pictures     {rate:.2f} a second, {args.size} px, batch {len(images)}'
+  )
+  print(f'operations   {cost["flops"] / 1e9:.2f} GFLOP a picture')
+
+
+if __name__ == '__main__':
+  main()
