@@ -52,7 +52,7 @@ CREATE TABLE votes (
 def create(path, study: studies.Study) -> votes.Votes:
   """Begins a study in a new file, or goes on with the same in an old one."""
   path = pathlib.Path(path)
-  if path.exists() and path.stat().st_size:
+  if path.is_file() and path.stat().st_size:
     old = load(path, write=True)
     if old.study != study:
       raise ValueError(
@@ -114,6 +114,8 @@ def load(path, write: bool = False) -> votes.Votes:
 
 
 def _connect(path, write):
+  if path.is_dir():
+    raise ValueError(f'--out={path} is a directory; give a file in it')
   mode = 'rwc' if write else 'ro'
   name = urllib.parse.quote(str(path))
   try:

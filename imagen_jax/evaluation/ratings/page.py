@@ -11,6 +11,7 @@ what one rater was shown. All of it works without scripts.
 """
 
 import html
+import sys
 
 from imagen_jax.evaluation.ratings import pictures, studies, votes
 from imagen_jax.pages import frame, server
@@ -105,7 +106,7 @@ class RatingPage:
     try:
       data = self._store.png(some[int(number)])
     except ValueError as e:
-      print(f'error: {e}')
+      print(f'error: {e}', file=sys.stderr)
       return server.line(500, 'error: this picture cannot be shown')
     return server.Response(body=data, kind='image/png', keep=3600)
 
