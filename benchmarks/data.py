@@ -9,8 +9,10 @@ webdataset, files for tf.data. Each reader makes batches of 64 squares of uint8,
 shuffled, at 64 and at 256 pixels, with one thread; what counts is processor
 time of the whole process, which other work on the machine changes less than the
 clock's. `reduced` lets the JPEG decoder leave out frequencies (draft in Pillow,
-ratio in TensorFlow), as ours does where resizing would remove them anyway.
-Readers take turns.
+ratio in TensorFlow) down to twice the side, as ours does. Each reader has both
+kernels: antialiased bicubic in one pass, and means of 2x2 pixels (`halved`, our
+default), which fit these sides exactly: Pillow's reduce, and avg_pool2d, the
+fastest of five ways in TensorFlow. Readers take turns.
 
 Ours is also timed to its first batch, at batch 0 and at batch 1,000,000 (a
 resumed run).
@@ -22,6 +24,7 @@ training uses, and prints the resident memory of the process as it goes on.
 """
 
 import argparse
+import collections
 import io
 import json
 import os
@@ -37,6 +40,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIDE, SHARDS, EACH, BATCH = 512, 100, 10, 64
 SMALL = 32  # pixels, where memory is measured
+KERNELS = ('halved', 'bicubic')
 ROUNDS = 3
 
 
@@ -114,23 +118,23 @@ class Words:
     return {'captions': list(captions)}
 
 
-def our_batches(directory, side):
+def our_batches(directory, side, kernel='halved'):
   """The real pipeline: index, permutation, captions and all."""
   from imagen_jax.data import index, photographs, pipeline, sources
 
   reading = photographs.Reading(keep=index.Filter(min_side=side))
   source = sources.Shards(files=str(directory / 'shards'), reading=reading)
-  pictures = pipeline.Pictures(resolution=side)
+  pictures = pipeline.Pictures(resolution=side, halve=kernel == 'halved')
   return pipeline.Batches(source.open('train'), Words(), pictures, BATCH)
 
 
-def ours(directory, side, reduced):
-  del reduced
-  batches, k = our_batches(directory, side), iter(range(10**9))
+def ours(directory, side, kernel, reduced):
+  del reduced  # as ever
+  batches, k = our_batches(directory, side, kernel), iter(range(10**9))
   return lambda: batches.batch(next(k))['image']
 
 
-def torch(directory, side, reduced):
+def torch(directory, side, kernel, reduced):
   """DataLoader in its own process, webdataset, Pillow for the pixels."""
   import numpy as np
   import PIL.Image
@@ -143,7 +147,11 @@ def torch(directory, side, reduced):
     image = PIL.Image.open(io.BytesIO(sample['jpg']))
     if reduced:
       image.draft('RGB', (2 * side, 2 * side))
-    image = image.convert('RGB').resize((side, side), PIL.Image.BICUBIC)
+    image = image.convert('RGB')
+    if kernel == 'halved':
+      image = image.reduce(image.size[0] // side)
+    else:
+      image = image.resize((side, side), PIL.Image.BICUBIC)
     return torch.from_numpy(np.array(image)), sample['txt'].decode()
 
   last = f'{SHARDS - 1:05d}'
@@ -156,19 +164,23 @@ def torch(directory, side, reduced):
   return lambda: next(stream)[0]
 
 
-def tf(directory, side, reduced):
+def tf(directory, side, kernel, reduced):
   """tf.data with one thread."""
   import tensorflow as tf
 
   tf.config.threading.set_intra_op_parallelism_threads(1)
   tf.config.threading.set_inter_op_parallelism_threads(1)
   ratio = max(r for r in (1, 2, 4, 8) if SIDE // r >= 2 * side or r == 1)
+  ratio = ratio if reduced else 1
+  factor = SIDE // ratio // side
 
   def picture(path):
-    image = tf.io.decode_jpeg(
-      tf.io.read_file(path), 3, ratio=ratio if reduced else 1
-    )
-    image = tf.image.resize(image, (side, side), 'bicubic', antialias=True)
+    image = tf.io.decode_jpeg(tf.io.read_file(path), 3, ratio=ratio)
+    if kernel == 'halved':
+      image = tf.cast(image, tf.float32)[None]
+      image = tf.nn.avg_pool2d(image, factor, factor, 'VALID')[0]
+    else:
+      image = tf.image.resize(image, (side, side), 'bicubic', antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
   paths = sorted(str(p) for p in (directory / 'files').iterdir())
@@ -222,7 +234,8 @@ def measure(args):
     for row in memory(directory, args.examples):
       print(json.dumps(row), flush=True)
   else:
-    reader = READERS[args.measure](directory, args.side, args.reduced)
+    reader = READERS[args.measure]
+    reader = reader(directory, args.side, args.kernel, args.reduced)
     print(json.dumps(rate(reader, args.seconds)))
 
 
@@ -232,6 +245,19 @@ def run(python, directory, *flags):
   if result.returncode:
     raise SystemExit(f'{" ".join(command)}\n{result.stderr[-2000:]}')
   return json.loads(result.stdout.splitlines()[-1])
+
+
+def readers(names, side):
+  """(label, reader, flags) of all that are measured at a side."""
+  for kernel in KERNELS:
+    for name in names:
+      flags = [f'--measure={name}', f'--kernel={kernel}']
+      if name == 'ours':
+        yield f'{name} {kernel}', name, flags
+        continue
+      yield f'{name} {kernel} whole', name, flags
+      if SIDE >= 4 * side:  # else there is nothing to leave out
+        yield f'{name} {kernel} reduced', name, [*flags, '--reduced']
 
 
 def parse():
@@ -245,6 +271,7 @@ def parse():
   parser.add_argument('--memory', action='store_true', help='memory alone')
   parser.add_argument('--measure', help='one reader, no more')
   parser.add_argument('--side', type=int)
+  parser.add_argument('--kernel', choices=KERNELS)
   parser.add_argument('--reduced', action='store_true')
   return parser.parse_args()
 
@@ -264,20 +291,16 @@ def main():
       'torch': args.torch_python,
       'tf': args.tf_python,
     }
-    seconds = f'--seconds={args.seconds}'
+    pythons = {name: python for name, python in pythons.items() if python}
     for side in (64, 256):
-      rates = {}
+      rates = collections.defaultdict(list)
       for _ in range(ROUNDS):
-        for name, python in pythons.items():
-          for reduced in ((), ('--reduced',))[: 1 if name == 'ours' else 2]:
-            if python:
-              flags = [f'--measure={name}', f'--side={side}', seconds]
-              found = run(python, directory, *flags, *reduced)
-              label = f'{name} reduced' if reduced else name
-              rates.setdefault(label, []).append(found)
+        for label, name, flags in readers(pythons, side):
+          flags = [*flags, f'--side={side}', f'--seconds={args.seconds}']
+          rates[label].append(run(pythons[name], directory, *flags))
       for label, found in rates.items():
         print(
-          f'{side:4d} px  {label:14s} {statistics.median(found):7.0f} '
+          f'{side:4d} px  {label:22s} {statistics.median(found):7.0f} '
           f'pictures/s of a core  ({min(found):.0f} to {max(found):.0f})',
           flush=True,
         )
