@@ -146,23 +146,9 @@ def main(argv=None):
 
 def serve(args):
   """Serves the page until it is stopped."""
-  missing = [f'--{side}=DIR' for side in 'ab' if getattr(args, side) is None]
-  if missing:
-    raise ValueError(
-      f'{" and ".join(missing)} missing: the pictures to compare; or give '
-      '--report'
-    )
-  roots = {'a': args.a, 'b': args.b}
-  study = studies.define(
-    roots,
-    chosen(args),
-    seed=args.seed,
-    names=args.names,
-    simulated=args.simulated,
-    sheet=args.categories,
-  )
+  study = define(args)
   votes = archive.create(args.out, study)
-  store = pictures.Store(roots, study.size)
+  store = pictures.Store({'a': args.a, 'b': args.b}, study.size)
   token = secrets.token_urlsafe(24) if args.token == 'new' else args.token
   show = page.RatingPage(study, votes, store)
   try:
@@ -185,6 +171,24 @@ def serve(args):
         )
   finally:
     votes.close()
+
+
+def define(args):
+  """The study that the flags ask for."""
+  missing = [f'--{side}=DIR' for side in 'ab' if getattr(args, side) is None]
+  if missing:
+    raise ValueError(
+      f'{" and ".join(missing)} missing: the pictures to compare; or give '
+      '--report'
+    )
+  return studies.define(
+    {'a': args.a, 'b': args.b},
+    chosen(args),
+    seed=args.seed,
+    names=args.names,
+    simulated=args.simulated,
+    sheet=args.categories,
+  )
 
 
 def chosen(args):
