@@ -33,7 +33,7 @@ _GIN_ERRORS = (
 def parser(function=None, distributed=False):
   """The argparse parser of a job, which `function` runs.
 
-  `distributed` says that it may run on several hosts.
+  `distributed` says that it may run on several hosts, and be profiled.
   """
   module = function and sys.modules[function.__module__]
   p = flags.Parser(
@@ -66,6 +66,13 @@ def parser(function=None, distributed=False):
   )
   if distributed:
     hosts.add_flags(p)
+    p.add_argument(
+      '--profile_steps',
+      type=flags.span('steps'),
+      metavar='A:B',
+      help='write a profile of steps A to B - 1 into WORKDIR/profile '
+      '(default: none)',
+    )
   return p
 
 
@@ -209,6 +216,9 @@ def run(function, config_class, describe, argv=None, distributed=False):
   """
   argv = sys.argv[1:] if argv is None else argv
   args, bindings = parse(argv, function, distributed)
+  if distributed and args.profile_steps:
+    steps = args.profile_steps
+    bindings.append(f'{config_class.__name__}.profile_steps = {steps}')
   try:
     config = configure(args.gin_file, bindings, config_class)
     if args.dry_run:

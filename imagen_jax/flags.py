@@ -39,6 +39,22 @@ def whole(what, low, high):
   return parse
 
 
+def span(what):
+  """A type: 'A:B' -> (A, B), `what` from A, which is 1 or more, to B - 1."""
+
+  def parse(text):
+    first, _, end = text.partition(':')
+    if not (first.isdecimal() and end.isdecimal()) or not 0 < int(first) < int(
+      end
+    ):
+      raise argparse.ArgumentTypeError(
+        f'{text!r} is no span of {what}; write 10:13 for 10, 11 and 12'
+      )
+    return int(first), int(end)
+
+  return parse
+
+
 def list_of(kind):
   """A type: one value or several separated by commas, each `kind`."""
 

@@ -9,8 +9,11 @@ Process 0 alone writes metrics, pictures and stage files.
 """
 
 import collections
+import contextlib
 import functools
 import os
+import signal
+import socket
 import sys
 import traceback
 
@@ -94,6 +97,10 @@ def join(args):
     initialization_timeout=args.join_timeout,
     shutdown_timeout_seconds=_LEAVING,
   )
+  # XLA now has a handler that swallows the signal. Until a run listens there is
+  # nothing to save, and a process may go.
+  with contextlib.suppress(ValueError):  # not the main thread
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _flag(place):
@@ -167,6 +174,18 @@ def agree(problem=None):
     raise ValueError(problem)
 
 
+def fail_to_meet():
+  """Meets others where they wait for all: AssertionError for them.
+
+  Where nobody is waiting there, all come here and nothing is raised.
+  """
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils
+
+    with contextlib.suppress(AssertionError):
+      multihost_utils.sync_global_devices('failed')
+
+
 class Agreement:
   """A number from each process; the largest is known to all a little later.
 
@@ -213,6 +232,42 @@ def _one_each(value):
 def _largest():
   replicated = NamedSharding(_all_devices(), PartitionSpec())
   return jax.jit(jnp.max, out_shardings=replicated)
+
+
+def name():
+  """Which process this is, in words."""
+  if jax.process_count() == 1:
+    return socket.gethostname()
+  return (
+    f'process {jax.process_index()} of {jax.process_count()} '
+    f'({socket.gethostname()})'
+  )
+
+
+class Board:
+  """Short texts that processes leave for one another, while devices hang.
+
+  The coordinator of the job keeps them; JAX has no public way to it.
+  """
+
+  def __init__(self, title):
+    from jax._src import distributed
+
+    self._title = title
+    self._client = distributed.global_state.client  # None = one process
+
+  def write(self, text):
+    """Puts up the text of this process, in the place of its last."""
+    if self._client is not None:
+      place = f'{self._title}/{jax.process_index()}'
+      self._client.key_value_set(place, text, allow_overwrite=True)
+
+  def read(self):
+    """{process: text} of those that have put up one."""
+    if self._client is None:
+      return {}
+    found = self._client.key_value_dir_get(f'{self._title}/')
+    return {int(place.rpartition('/')[2]): text for place, text in found}
 
 
 def whole(tree):

@@ -53,6 +53,8 @@ class TrainConfig:
   # Steps in a row whose gradients may be not finite: they change nothing. One
   # more ends the run; 0 = the first one ends it.
   max_skipped: int = 0
+  watchdog_seconds: int = 900  # without a step until it is told; 0 = never
+  profile_steps: tuple[int, int] | None = None  # first, end; None = no trace
   log_every: int = 100  # steps
   validate_every: int = 2_000  # steps
   validation_batches: int = 8  # of batch_size pictures
@@ -60,6 +62,8 @@ class TrainConfig:
   preview_prompts: int = 8  # captions of the validation split drawn then
   checkpoint_every: int = 2_000  # steps
   keep: int = 2  # newest checkpoints kept
+  keep_every: int = 0  # steps whose checkpoints are kept too; 0 = none
+  keep_best: int = 0  # by validation loss kept too, where both are due at once
   loading: loading_lib.Loading = loading_lib.Loading()
 
   def __post_init__(self):
@@ -72,6 +76,7 @@ class TrainConfig:
       max_aug_level=(0, 1),
       ema_decay=(0, 1),
       max_skipped=(0, math.inf),
+      watchdog_seconds=(0, math.inf),
       log_every=(0, math.inf),
       validate_every=(0, math.inf),
       validation_batches=(1, math.inf),
@@ -79,6 +84,8 @@ class TrainConfig:
       preview_prompts=(1, math.inf),
       checkpoint_every=(0, math.inf),
       keep=(1, math.inf),
+      keep_every=(0, math.inf),
+      keep_best=(0, math.inf),
     )
     fields.require_regex(self.fresh, 'TrainConfig.fresh')
     fields.require_regex(self.freeze, 'TrainConfig.freeze')

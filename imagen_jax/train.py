@@ -7,10 +7,11 @@ same devices: batch k and the noise of step k depend on (seed, k) alone. The
 work directory holds
 
   config.gin      the configuration with every default filled in
-  checkpoints/    orbax; the newest `keep`
+  checkpoints/    orbax; the newest `keep`, and others that are asked for
   stage/          the EMA weights as a stage directory, for `bind`
   metrics.jsonl   one JSON object per report
   samples/        pictures of fixed prompts
+  stopped.json    why a run was ended by its gradients, if it was
 
 With several processes (`hosts`) each makes and holds its share of the batch;
 the first writes all but the checkpoints, to which each adds its part.
@@ -24,7 +25,15 @@ import sys
 
 import jax
 
-from imagen_jax import hosts, jobs, partitioning, previews, stages, weights
+from imagen_jax import (
+  hosts,
+  jobs,
+  partitioning,
+  previews,
+  retrying,
+  stages,
+  weights,
+)
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import pipeline, quarantine
 from imagen_jax.text import cache_reader, feeds
@@ -36,9 +45,14 @@ from imagen_jax.training import (
   identity,
   lora,
   noise_levels,
+  notices,
+  profiling,
+  rollback,
   validation,
 )
 from imagen_jax.training import metrics as metrics_lib
+from imagen_jax.training import saving as saving_lib
+from imagen_jax.training import watchdog as watchdog_lib
 
 SHIPPED_TEXT = pathlib.Path(__file__).parent / 'pretrained' / 'scenes' / 'text'
 
@@ -177,7 +191,12 @@ def write_stage(workdir, stage, step, ema, text):
     return
   metadata = {'step': str(step), stages.TEXT_WEIGHTS: text['weights']}
   try:
-    stages.write(directory, stage, jax.device_get(ema), metadata=metadata)
+    retrying.patiently(
+      lambda: stages.write(
+        directory, stage, jax.device_get(ema), metadata=metadata
+      ),
+      f'weights of step {step} were not written',
+    )
   except OSError as e:
     raise ValueError(
       f'weights of step {step} could not be written to {directory}: {e}; free '
@@ -214,20 +233,41 @@ def train(config, workdir):
   held_out = open_batches(same, feed, 'validation', mesh, bad)
 
   with (
-    checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints,
+    checkpoints_lib.Checkpoints(
+      workdir, config.keep, config.keep_every, config.keep_best
+    ) as checkpoints,
     guards.StopSignal() as stop,
+    notices.Notices(),
+    watchdog_lib.Watchdog(config.watchdog_seconds) as watchdog,
+    profiling.Trace(config.profile_steps, workdir) as trace,
   ):
     run = identity.of(config, feed, batches)
     if checkpoints.latest() is None and config.init_from is not None:
       state = start_from(config.init_from, config.stage, state, config.fresh)
-    state, start = checkpoints.resume(
-      state, run, lambda saved: identity.read(saved, config)
-    )
+
+    def resume(state):
+      return checkpoints.resume(
+        state, run, lambda saved: identity.read(saved, config)
+      )
+
+    def roll_back(error):
+      """Leaves the run as its last good checkpoint has it."""
+      for x in jax.tree.leaves(state):
+        x.delete()  # there may be no room for two
+      good, at = rollback.roll_back(
+        workdir, checkpoints, error, lambda: resume(state)
+      )
+      if good is not None:
+        ema = lora.merged(config.lora, good.ema)
+        write_stage(workdir, config.stage, at, ema, run['text'])
+
+    state, start = resume(state)
+    saving = saving_lib.Saving(checkpoints, run)
     metrics_log = metrics_lib.Metrics(workdir, start)
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
     stream = loading_lib.stream(batches, start, config.loading)
     validation_set, by_noise = None, None
-    skipped = guards.Skipped(config.max_skipped)
+    skipped = guards.Skipped(config.max_skipped, roll_back)
     throughput = metrics_lib.Throughput(
       flops.per_image(config.stage, config.pictures.crop), mesh.devices
     )
@@ -239,10 +279,15 @@ def train(config, workdir):
       workdir,
     )
 
-    step = config.steps
+    step, loss = config.steps, None
     for step in range(start + 1, config.steps + 1):
+      loss = None  # of validation at this step
+      watchdog.at('waits for the batch of step', step)
       batch = partitioning.put_batch(next(stream), mesh)
+      watchdog.at('computes step', step)
+      trace.at(step, state)
       state, metrics = train_step(state, encoder_params, batch)
+      watchdog.began(step, metrics['loss'])
       table = metrics.pop('by_noise')
       skipped.add(is_bad := metrics.pop('skipped'))
       by_noise = table if by_noise is None else by_noise + table
@@ -254,6 +299,7 @@ def train(config, workdir):
         metrics_log.write(step, **metrics, **scalars)
         by_noise = None
       if progress.is_due(step, config.validate_every):
+        watchdog.at('validates after step', step)
         if validation_set is None:
           validation_set = [
             partitioning.put_batch(held_out.batch(k), mesh)
@@ -274,7 +320,9 @@ def train(config, workdir):
         progress.note(step, f'validation loss {loss:.5f}')
         progress.restart_clock(step)
       stopping = stop.after(step)
-      if progress.is_due(step, config.checkpoint_every) or stopping:
+      due = progress.is_due(step, config.checkpoint_every)
+      if due or stopping or saving.is_due_again():
+        watchdog.at('saves step', step)
         skipped.check(step, checkpoints.latest())
         if is_bad:
           # What led here may be in the parameters: keep those before it.
@@ -284,15 +332,20 @@ def train(config, workdir):
           # checkpoint before and writes the stage again, even at its last step.
           ema = lora.merged(config.lora, state.ema)
           write_stage(workdir, config.stage, step, ema, run['text'])
-          checkpoints.save(step, state, run)
+          saving.start(step, state, loss)
         progress.restart_clock(step)
+      if saving.finished() is not None:
+        progress.note(checkpoints.latest(), 'saved')
       if stopping and step < config.steps:
         break
       if progress.is_due(step, config.sample_every):
+        watchdog.at('draws after step', step)
         ema = hosts.whole(lora.merged(config.lora, state.ema))
         if samples:
           samples.draw(step, ema)
         progress.restart_clock(step)
+    watchdog.at('waits until all is on disk after step', step)
+    saving.finish(step, state, loss)
     stream.close()
     metrics_log.close()
     if step < config.steps:

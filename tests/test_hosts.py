@@ -1,10 +1,13 @@
 """Several processes compute what one does; flags that do not fit are told."""
 
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 
-from imagen_jax import partitioning
+import gin
+from imagen_jax import cli, hosts, jobs, partitioning, train
 from imagen_jax.text import encoders
 from tests import processes, sharded_sgd, tiny_cascade
 
@@ -59,3 +62,64 @@ def test_processes_agree_with_one(text, one, tmp_path, count, data, fsdp):
     f'{sharded_sgd.STEPS} SGD steps by {moved:.1e}'
   )
   assert loss < 1e-5 and apart / largest < 1e-5 and moved < 1e-6
+
+
+LEAF = pathlib.Path(__file__).parents[1] / 'gin' / 'scenes_64.gin'
+HERE = '--coordinator=localhost:{port}'
+
+
+@pytest.mark.parametrize(
+  ('flags', 'said'),
+  [
+    ([HERE, '--num_processes=2'], 'go together; --process_id is missing'),
+    (['--process_id=0'], 'go together; --coordinator is missing'),
+    ([HERE, '--num_processes=2', '--process_id=2'], 'the last is 1'),
+    (
+      ['--coordinator=here', '--num_processes=2', '--process_id=0'],
+      'HOST:PORT',
+    ),
+    (
+      [HERE, '--num_processes=3', '--process_id=0', '--join_timeout=1'],
+      'of 3 processes these did not join within 1 s: 1, 2; look',
+    ),
+    (
+      [HERE, '--num_processes=2', '--process_id=1', '--join_timeout=1'],
+      'process 0 could not be reached at localhost:',
+    ),
+    (['--profile_steps=13:10'], "'13:10' is no span of steps; write 10:13"),
+  ],
+)
+def test_a_job_that_cannot_start_says_why(flags, said, tmp_path, capsys):
+  port = processes.free_port()
+  argv = [f'--gin_file={LEAF}', f'--workdir={tmp_path / "w"}']
+  argv += [flag.format(port=port) for flag in flags]
+  try:
+    with pytest.raises(SystemExit) as stop:
+      cli.run(
+        train.train, jobs.TrainConfig, jobs.describe, argv, distributed=True
+      )
+  finally:
+    gin.clear_config(clear_constants=True)
+  assert stop.value.code == 2
+  error = capsys.readouterr().err
+  assert said in error and error.count('\n') == 1
+  assert not (tmp_path / 'w').exists()
+
+
+def test_a_profile_is_a_setting(tmp_path, capsys):
+  argv = [f'--gin_file={LEAF}', '--dry_run', '--profile_steps=10:13']
+  try:
+    cli.run(train.train, jobs.TrainConfig, lambda c: '', argv, distributed=True)
+  finally:
+    gin.clear_config(clear_constants=True)
+  assert 'TrainConfig.profile_steps = (10, 13)' in capsys.readouterr().out
+
+
+def test_one_process_agrees_with_itself():
+  hosts.agree(None)
+  with pytest.raises(ValueError, match='no room'):
+    hosts.agree('no room')
+  agreement = hosts.Agreement()
+  assert [agreement.largest(v) for v in (0, 1, 0)] == [0, 1, 0]
+  tree = {'a': np.ones(3)}
+  assert hosts.whole(tree) is tree

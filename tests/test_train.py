@@ -242,6 +242,35 @@ def test_gradients_that_are_not_finite_stop_the_run(text, tmp_path, capsys):
   assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 
 
+def test_gradients_that_stay_bad_take_the_run_back(text, finished, tmp_path):
+  """To its last checkpoint, with a report; and a trace of a step is written."""
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished[0], workdir)
+  job = tiny_job.config(
+    text,
+    steps=12,
+    learning_rate=optimizers.LearningRate(peak=1e30, warmup=1),
+    max_skipped=2,
+    log_every=1,
+    validate_every=0,
+    profile_steps=(7, 8),
+  )
+  with pytest.raises(
+    guards.NotFinite, match='of 3 steps .* up to step 10 were'
+  ):
+    train.train(job, workdir)
+  report = json.loads((workdir / 'stopped.json').read_text())
+  assert (report['first_bad_step'], report['last_bad_step']) == (8, 10)
+  assert report['bad_batches'] == [7, 9]
+  assert report['rolled_back_to_step'] == 6
+  assert report['last_metrics']['step'] == 7
+  saved = {p.name for p in (workdir / 'checkpoints').glob('[0-9]*')}
+  assert saved == {'3', '6'}
+  _, ema = stages.read(workdir / 'stage')
+  assert _difference(ema, finished[1].ema) == 0
+  assert list(workdir.glob('profile/plugins/profile/*/*.xplane.pb'))
+
+
 def test_augmentation_is_told_and_bounded():
   low_res = jnp.ones([2, 4, 4, 3])
   noise = jnp.full_like(low_res, -1.0)
@@ -306,18 +335,18 @@ def test_fine_tuning_tells_what_the_same_shapes_hide(
 
 
 def test_stage_is_never_older_than_the_checkpoint(text, tmp_path, monkeypatch):
-  save, written = checkpoints.Checkpoints.save, []
+  start, written = checkpoints.Checkpoints.start, []
 
-  def killed(self, step, state, identity):
+  def killed(self, step, state, identity, loss):
     _, ema = stages.read(tmp_path / 'stage')
     written.append(_difference(ema, state.ema))
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(checkpoints.Checkpoints, 'save', killed)
+  monkeypatch.setattr(checkpoints.Checkpoints, 'start', killed)
   with pytest.raises(KeyboardInterrupt):
     train.train(tiny_job.config(text, steps=3), tmp_path)
   assert written == [0]
-  monkeypatch.setattr(checkpoints.Checkpoints, 'save', save)
+  monkeypatch.setattr(checkpoints.Checkpoints, 'start', start)
   train.train(tiny_job.config(text, steps=3), tmp_path)
   assert (tmp_path / 'checkpoints' / '3').is_dir()
 

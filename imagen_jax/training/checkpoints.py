@@ -2,10 +2,14 @@
 
 Written to a temporary name and renamed, so that a crash at any moment leaves
 the checkpoint before it whole; the same command again resumes from the newest.
+The files are written while training goes on. Every process writes its part of
+the arrays and reads what its devices hold, on whatever mesh.
 """
 
+import contextlib
 import itertools
 import json
+import math
 import os
 import pathlib
 import sys
@@ -14,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from imagen_jax import partitioning
+from imagen_jax import hosts, partitioning, retrying
 from imagen_jax.training import state as state_lib
 
 
@@ -26,15 +30,38 @@ class Damaged(AnotherRun):
   """A checkpoint cannot be read, or has not the shapes of this run."""
 
 
-# What orbax raises for files that are cut short, missing or of another tree.
+class Unwritten(ValueError):
+  """A checkpoint could not be written."""
+
+
+# What orbax raises for files that are cut short, missing or of another tree,
+# or that cannot be written.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
+def _goodness(metrics):
+  return -metrics['loss']
+
+
+def _policy(keep, every, best):
+  """Which checkpoints orbax leaves on disk."""
+  kept = ocp.checkpoint_managers
+  policies = [kept.LatestN(keep)]
+  if every:
+    policies.append(kept.EveryNSteps(every))
+  if best:
+    policies.append(
+      kept.BestN(
+        get_metric_fn=_goodness, n=best, keep_checkpoints_without_metrics=False
+      )
+    )
+  return kept.AnyPreservationPolicy(policies)
+
+
 def _does_not_fit(path, error):
-  reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
   return (
     f'checkpoint {path} does not fit this configuration or is damaged: '
-    f'{reason}; give another --workdir or the old config'
+    f'{retrying.first_line(error)}; give another --workdir or the old config'
   )
 
 
@@ -45,30 +72,42 @@ class Checkpoints:
     with Checkpoints(workdir, keep=2) as checkpoints:
       state, start = checkpoints.resume(state, identity)
       ...
-      checkpoints.save(step, state, identity)
+      checkpoints.start(step, state, identity)  # or `save`, which waits
 
   `identity` is a JSON-able dict of what must not change when a run resumes.
+  Kept are the newest `keep`, those of steps that `every` divides (0 = none),
+  and the `best` of those that were saved with a loss.
   """
 
-  def __init__(self, workdir, keep=2):
+  def __init__(self, workdir, keep=2, every=0, best=0):
     self.directory = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._manager = ocp.CheckpointManager(
       self.directory,
       item_names=('params', 'ema', 'opt', 'data', 'meta'),
       options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep, cleanup_tmp_directories=True
+        preservation_policy=_policy(keep, every, best),
+        best_fn=_goodness,  # without it losses are not written
+        cleanup_tmp_directories=True,
       ),
     )
+    self._saving = None  # step that is being written
+    self._saved = self._manager.latest_step()
 
   def __enter__(self):
     return self
 
   def __exit__(self, kind, error, trace):
-    self._manager.close()
+    if error is None:
+      self.wait()
+    try:
+      self._manager.close()
+    except _DAMAGE:
+      if error is None:
+        raise
 
   def latest(self):
-    """Step of the newest whole checkpoint, or None."""
-    return self._manager.latest_step()
+    """Step of the newest whole checkpoint on disk, or None."""
+    return self._saved
 
   def resume(self, state, identity, read=lambda saved: saved):
     """(state, batches done): the newest whole checkpoint, or `state` and 0.
@@ -88,9 +127,11 @@ class Checkpoints:
         continue
       # Only now is it sure that the newer ones are at fault.
       for newer, error in damaged.items():
-        place = self._set_aside(newer)
-        print(f'warning: {error}; moved to {place}', file=sys.stderr)
-      print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
+        place = self.set_aside(newer)
+        if hosts.is_first():
+          print(f'warning: {error}; moved to {place}', file=sys.stderr)
+      if hosts.is_first():
+        print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
       return state, data['next_batch']
     if damaged:
       raise damaged[max(damaged)]
@@ -98,12 +139,7 @@ class Checkpoints:
 
   def _check(self, step, identity, read):
     """Raises AnotherRun where the checkpoint's identity is another."""
-    try:
-      meta = self._manager.restore(
-        step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-      )['meta']
-    except _DAMAGE as e:
-      raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
+    meta = self._read(step, meta=ocp.args.JsonRestore())['meta']
     here, there = (json.loads(json.dumps(x)) for x in (identity, read(meta)))
     common = here.keys() & there.keys()
     if found := _first_difference(
@@ -115,7 +151,20 @@ class Checkpoints:
         f'there and {here} here; give another --workdir'
       )
 
-  def _set_aside(self, step):
+  def _read(self, step, **items):
+    """Items of a checkpoint; Damaged, on all processes, if one cannot read."""
+    try:
+      return self._manager.restore(step, args=ocp.args.Composite(**items))
+    except _DAMAGE as e:
+      # The others may have read all of theirs: they wait for us in orbax.
+      hosts.fail_to_meet()
+      raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
+    except AssertionError as e:  # they did
+      reason = ValueError('another process could not read its part')
+      path = self.directory / str(step)
+      raise Damaged(_does_not_fit(path, reason)) from e
+
+  def set_aside(self, step):
     """Moves a damaged checkpoint away, so that its step can be saved again.
 
     Returns where it lies now.
@@ -124,17 +173,21 @@ class Checkpoints:
     damaged.mkdir(exist_ok=True)
     numbers = (f'{step}_{n}' for n in itertools.count())
     place = next(damaged / n for n in numbers if not (damaged / n).exists())
-    if jax.process_index() == 0:
+    hosts.agree()  # all have chosen the same place
+    if hosts.is_first():
       os.replace(self.directory / str(step), place)
+    hosts.agree()
     self._manager.reload()
+    self._saved = self._manager.latest_step()
     return place
 
-  def save(self, step, state, identity):
-    """Saves and waits until the files are whole on disk.
+  def start(self, step, state, identity, loss=None):
+    """Copies the state off the devices; what is left is done meanwhile.
 
-    Raises ValueError naming the directory where they cannot be written; the
-    checkpoint before stays good.
+    `loss` is what says how good a checkpoint is, None where it is not known.
+    Raises Unwritten as `wait` does, of the checkpoint before too.
     """
+    self.wait()
     items = ocp.args.Composite(
       params=ocp.args.StandardSave(state.params),
       ema=ocp.args.StandardSave(state.ema),
@@ -142,15 +195,52 @@ class Checkpoints:
       data=ocp.args.JsonSave({'next_batch': step}),
       meta=ocp.args.JsonSave(identity),
     )
-    try:
-      self._manager.save(step, args=items, force=True)
+    metrics = None
+    if loss is not None and math.isfinite(loss):
+      metrics = {'loss': float(loss)}
+    self._saving = step
+    with self._written():
+      self._manager.save(step, args=items, metrics=metrics, force=True)
+
+  def finished(self):
+    """The step whose checkpoint has come to be on disk since the last call.
+
+    None where there is none. Raises Unwritten as `wait` does.
+    """
+    if self._saving is None or self._manager.is_saving_in_progress():
+      return None
+    return self.wait()
+
+  def wait(self):
+    """Returns the step that was being written when it is on disk, or None.
+
+    Raises Unwritten naming the directory where it cannot be written; the
+    checkpoint before stays good.
+    """
+    if self._saving is None:
+      return None
+    with self._written():
       self._manager.wait_until_finished()
-    except (OSError, ValueError, RuntimeError) as e:
-      reason = str(e).strip().splitlines()[0][:200]
-      raise ValueError(
+      self._manager.check_for_errors()
+    self._saved, self._saving = self._saving, None
+    return self._saved
+
+  def save(self, step, state, identity, loss=None):
+    """Saves and waits until the files are whole on disk."""
+    self.start(step, state, identity, loss)
+    self.wait()
+
+  @contextlib.contextmanager
+  def _written(self):
+    try:
+      yield
+    except _DAMAGE as e:
+      step, self._saving = self._saving, None
+      self._manager.reload()
+      raise Unwritten(
         f'checkpoint of step {step} could not be written to '
-        f'{self.directory}: {reason}; free space there and run the same '
-        'command again: it goes on from the checkpoint before'
+        f'{self.directory}: {retrying.first_line(e)}; free space there and run '
+        'the same command again: it goes on from the checkpoint before'
       ) from e
 
   def restore(self, state, step=None):
@@ -164,19 +254,14 @@ class Checkpoints:
     def like(tree):
       return ocp.args.StandardRestore(jax.tree.map(_abstract, tree))
 
-    try:
-      items = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-          params=like(state.params),
-          ema=like(state.ema),
-          opt=like(state.opt),
-          data=ocp.args.JsonRestore(),
-          meta=ocp.args.JsonRestore(),
-        ),
-      )
-    except _DAMAGE as e:
-      raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
+    items = self._read(
+      step,
+      params=like(state.params),
+      ema=like(state.ema),
+      opt=like(state.opt),
+      data=ocp.args.JsonRestore(),
+      meta=ocp.args.JsonRestore(),
+    )
     restored = state_lib.TrainState(
       step=partitioning.put_whole(
         np.asarray(step, np.int32), state.step.sharding

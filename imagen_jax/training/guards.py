@@ -50,6 +50,14 @@ class StopSignal:
     return bool(self._agreement.largest(int(self._came)))
 
 
+class NotFinite(ValueError):
+  """Too many steps in a row were skipped; `first` and `last` are theirs."""
+
+  def __init__(self, message, first, last):
+    super().__init__(message)
+    self.first, self.last = first, last
+
+
 class Skipped:
   """Counts the steps that were skipped for gradients that are not finite.
 
@@ -57,8 +65,9 @@ class Skipped:
   make every step wait.
   """
 
-  def __init__(self, most):
+  def __init__(self, most, undo=None):
     self._most = most  # in a row that are borne
+    self._undo = undo  # called with the NotFinite before it is raised
     self._flags = []
     self._run = 0  # skipped in a row, up to now
     self._since = 0  # skipped since they were last counted
@@ -74,23 +83,29 @@ class Skipped:
     return counted
 
   def check(self, step, good):
-    """Raises ValueError where too many steps in a row were skipped.
+    """Raises NotFinite where too many steps in a row were skipped.
 
     `step` is the newest of those added, `good` the step of the newest
     checkpoint.
     """
     flags = np.array([float(f) for f in self._flags])
     self._flags = []
-    longest = 0
-    for flag in flags:
+    longest, last = 0, 0
+    for number, flag in enumerate(flags, step - len(flags) + 1):
       self._run = self._run + 1 if flag else 0
-      longest = max(longest, self._run)
+      if self._run > longest:
+        longest, last = self._run, number
     if longest > self._most:
       borne = 'none of them changed the parameters' if self._most else ''
-      raise ValueError(
-        f'the gradients of {longest} steps in a row up to step {step} were not '
+      error = NotFinite(
+        f'the gradients of {longest} steps in a row up to step {last} were not '
         f'finite: {borne or "nothing of it was saved"}. The last checkpoint is '
         f'of step {good or "none"}: lower the learning rate or the clip, or '
-        'look at the data of these steps, and run again from it'
+        'look at the data of these steps, and run again from it',
+        first=last - longest + 1,
+        last=last,
       )
+      if self._undo is not None:
+        self._undo(error)
+      raise error
     self._since += int(flags.sum())

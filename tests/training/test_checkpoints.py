@@ -1,11 +1,15 @@
 """Checkpoints: whole or not there, and only for the run they belong to."""
 
+import shutil
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imagen_jax import partitioning
 from imagen_jax.training import checkpoints, state
-from tests import full_disk
+from tests import full_disk, processes, saved_state
 
 IDENTITY = {'seed': 0, 'sizes': (1, 2)}
 
@@ -109,3 +113,122 @@ def test_what_fits_no_checkpoint_moves_none(tmp_path):
     ):
       saved.resume(_state(0.0, n=32), IDENTITY)
     assert saved.resume(_state(0.0), IDENTITY)[1] == 2
+
+
+def test_a_step_is_saved_when_it_is_on_disk_and_not_before(
+  tmp_path, monkeypatch
+):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), IDENTITY)
+    busy = saved._manager.is_saving_in_progress
+    saved.start(2, _state(2.0), IDENTITY)
+    monkeypatch.setattr(saved._manager, 'is_saving_in_progress', lambda: True)
+    assert saved.finished() is None and saved.latest() == 1
+    monkeypatch.setattr(saved._manager, 'is_saving_in_progress', busy)
+    while (step := saved.finished()) is None:
+      pass
+    assert step == 2 == saved.latest()
+    assert (tmp_path / 'checkpoints' / '2' / 'params').is_dir()
+    assert saved.finished() is None
+
+
+def test_what_happens_to_the_state_later_is_not_saved(tmp_path):
+  """The next step is given the memory of the arrays that are being written."""
+  spoil = jax.jit(
+    lambda s: jax.tree.map(lambda x: x * 0 - 1, s), donate_argnums=0
+  )
+  large = {'kernel': jnp.ones([2048, 2048])}
+  trees = [jax.tree.map(jnp.copy, large) for _ in range(3)]
+  tree = state.TrainState(
+    step=jnp.zeros([], jnp.int32), params=trees[0], ema=trees[1], opt=trees[2]
+  )
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.start(1, tree, IDENTITY)
+    spoiled = spoil(tree)
+    jax.block_until_ready(spoiled)
+    saved.wait()
+    restored, _ = saved.resume(spoiled, IDENTITY)
+  assert float(restored.params['kernel'].min()) == 1.0
+  assert float(restored.opt['kernel'].min()) == 1.0
+
+
+def test_keeps_the_newest_every_kth_and_the_best(tmp_path):
+  losses = [None, 0.5, 0.1, np.nan, 0.3, 0.4, None, 0.2, 0.9]
+  with checkpoints.Checkpoints(tmp_path, keep=2, every=5, best=2) as saved:
+    for step, loss in enumerate(losses):
+      if step:
+        saved.save(step, _state(float(step)), IDENTITY, loss)
+  # What was the best is known to the next process too.
+  with checkpoints.Checkpoints(tmp_path, keep=2, every=5, best=2) as saved:
+    saved.save(9, _state(9.0), IDENTITY, 0.8)
+  steps = sorted(p.name for p in (tmp_path / 'checkpoints').glob('[0-9]*'))
+  assert steps == ['2', '5', '7', '8', '9']
+
+
+def test_a_write_that_fails_is_told_later_and_can_be_repeated(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), IDENTITY)
+    rng = np.random.default_rng(0)
+    noise = {'kernel': jnp.asarray(rng.normal(size=[512, 512]))}
+    large = state.TrainState(
+      step=jnp.zeros([], jnp.int32), params=noise, ema=noise, opt=noise
+    )
+    with pytest.raises(checkpoints.Unwritten, match='step 2 could not be wri'):
+      with full_disk.beyond(100_000):
+        saved.start(2, large, IDENTITY)
+        while saved.finished() is None:
+          pass
+    assert saved.latest() == 1
+    saved.save(2, large, IDENTITY)
+    assert saved.latest() == 2
+
+
+def _on(devices, fsdp):
+  config = partitioning.MeshConfig(data=-1, fsdp=fsdp)
+  return partitioning.make_mesh(config, jax.devices()[:devices])
+
+
+def _run(do, workdir, step, count=2):
+  return processes.launch(
+    'tests.saved_state',
+    count,
+    [f'--workdir={workdir}', '--fsdp=4', f'--do={do}', f'--step={step}'],
+  )
+
+
+def test_resumes_on_other_meshes_and_in_other_processes(tmp_path, capfd):
+  """One device, eight with fsdp=4, and two processes with fsdp=4."""
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(7, saved_state.state(_on(1, 1)), saved_state.IDENTITY)
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    start = saved_state.state(_on(8, 4), factor=0.0)
+    found, step = saved.resume(start, saved_state.IDENTITY)
+  assert step == 7
+  assert 'fsdp' in str(found.params['kernel'].sharding.spec)
+  saved_state.check(found, 7)
+  assert _run('check', tmp_path, 7) == [0, 0]
+  # And what two processes wrote, one device reads.
+  assert _run('save', tmp_path, 8) == [0, 0]
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    start = saved_state.state(_on(1, 1), factor=0.0)
+    found, step = saved.resume(start, saved_state.IDENTITY)
+  assert step == 8
+  saved_state.check(found, 8)
+
+
+@pytest.mark.slow
+def test_damage_that_one_process_sees_is_damage_to_all(tmp_path, capfd):
+  """Each file in turn is cut short: both fall back to the one before."""
+  whole = tmp_path / 'whole'
+  assert _run('save', whole, 1) == _run('save', whole, 2) == [0, 0]
+  newest = whole / 'checkpoints' / '2' / 'params'
+  files = sorted(p for p in newest.rglob('d/*') if p.stat().st_size > 7)
+  back = []
+  for number, path in enumerate(files):
+    copy = tmp_path / f'copy_{number}'
+    shutil.copytree(whole, copy)
+    _damage(copy / path.relative_to(whole))
+    assert _run('check', copy, 0) == [0, 0], path
+    if (copy / 'damaged_checkpoints' / '2_0').is_dir():
+      back.append(path.parent.parent.name)
+  assert {'ocdbt.process_1', 'params'} <= set(back), (files, back)

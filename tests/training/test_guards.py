@@ -32,17 +32,20 @@ def test_skipped_steps_are_counted_and_too_many_in_a_row_end_the_run():
     skipped.add(jnp.float32(flag))
   assert skipped.count(7, 4) == 2
   skipped.add(jnp.float32(1))  # the third in a row, across reports
-  with pytest.raises(ValueError, match='of 3 steps .* up to step 8 .* step 4:'):
+  with pytest.raises(guards.NotFinite, match='up to step 8 .* step 4:') as e:
     skipped.count(8, 4)
+  assert (e.value.first, e.value.last) == (6, 8)
 
 
 def test_the_first_bad_step_ends_a_run_that_bears_none():
-  skipped = guards.Skipped(0)
+  undone = []
+  skipped = guards.Skipped(0, undone.append)
   skipped.add(jnp.float32(0))
-  assert skipped.count(1, None) == 0
+  assert skipped.count(1, None) == 0 and not undone
   skipped.add(jnp.float32(1))
   with pytest.raises(ValueError, match='nothing of it was saved.* step none:'):
     skipped.count(2, None)
+  assert [(e.first, e.last) for e in undone] == [(2, 2)]
 
 
 def test_a_check_ends_the_run_too_and_loses_no_count():
