@@ -6,7 +6,6 @@ dimension that divides over 'fsdp'. Models carry no sharding metadata.
 """
 
 import dataclasses
-import functools
 import math
 import re
 
@@ -164,31 +163,59 @@ def is_cut(sharding):
   return 'fsdp' in axes and sharding.mesh.shape['fsdp'] > 1
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def gather(x, stored):
-  """A parameter whole over 'fsdp', where it is used.
+def gather(x, sharding):
+  """A parameter whole over 'fsdp', inside a `jax.shard_map` over its mesh.
 
-  Left to itself the partitioner splits convolutions instead, into hundreds of
-  small exchanges. The gradient goes the way back: summed and cut at once.
+  Its gradient goes the way back: summed over the devices and cut at once.
   """
-  if not is_cut(stored):
+  if not is_cut(sharding):
     return x
-  spec = PartitionSpec(*(None if a == 'fsdp' else a for a in stored.spec))
-  x = jax.lax.with_sharding_constraint(x, stored)
-  return jax.lax.with_sharding_constraint(x, NamedSharding(stored.mesh, spec))
+  (axis,) = [
+    i for i, a in enumerate(sharding.spec) if 'fsdp' in np.atleast_1d(a)
+  ]
+  return jax.lax.all_gather(x, 'fsdp', axis=axis, tiled=True)
 
 
-def _gather_forward(x, stored):
-  return gather(x, stored), None
+def by_hand(function, shardings, mesh):
+  """(params, *arrays [b, ...]) -> [b, ...] on each device's rows.
+
+  Left to itself the partitioner splits convolutions and passes their pieces
+  around; in here nothing moves between the devices of 'data' and 'fsdp' but
+  what `gather` asks for, and the sums of the gradients. 'tensor' is left to the
+  partitioner.
+
+  Args:
+    function: of the device's part of the parameters, and of its rows.
+    shardings: NamedShardings of the parameters.
+    mesh: theirs.
+  """
+  axes = BATCH_AXES if mesh.shape['tensor'] > 1 else mesh.axis_names
+
+  def of_batch_axes(sharding):
+    kept = (_only(axis, axes) for axis in sharding.spec)
+    return PartitionSpec(*kept)
+
+  specs = jax.tree.map(of_batch_axes, shardings)
+  rows = PartitionSpec(BATCH_AXES)
+
+  def mapped(params, arrays):
+    return jax.shard_map(
+      function,
+      mesh=mesh,
+      in_specs=(specs, rows),
+      out_specs=rows,
+      axis_names=set(axes),
+      check_vma=False,
+    )(params, arrays)
+
+  return mapped
 
 
-def _gather_backward(stored, _, gradient):
-  if not is_cut(stored):
-    return (gradient,)
-  return (jax.lax.with_sharding_constraint(gradient, stored),)
-
-
-gather.defvjp(_gather_forward, _gather_backward)
+def _only(axis, wanted):
+  """An entry of a PartitionSpec without the names that are not wanted."""
+  names = () if axis is None else np.atleast_1d(axis).tolist()
+  kept = tuple(name for name in names if name in wanted)
+  return kept if len(kept) > 1 else next(iter(kept), None)
 
 
 def local_rows(batch_size, mesh):

@@ -164,7 +164,7 @@ def _recomputed(execution, compute, scanned):
 
 def _all_but_gathered(primitive, *_, **__):
   """Keeps everything, but gathers parameters again for the backward pass."""
-  return primitive.name != 'sharding_constraint'
+  return primitive.name != 'all_gather'
 
 
 def _products(primitive, *_, **params):

@@ -1,9 +1,9 @@
 """How a large job's step is computed: memory and time, not what is learnt.
 
 Parameters cut over 'fsdp' are gathered where they are used (in each block,
-again in the backward pass), and their gradients leave in parts. What is plain
-stays as it is: on one device, or with every parameter whole, the default is
-the network's own `apply`.
+again in the backward pass), and a block's gradients are summed and cut before
+the next one's are computed. What is plain stays as it is: on one device, or
+with every parameter whole, the default is the network's own `apply`.
 """
 
 import dataclasses
@@ -40,7 +40,8 @@ def make_apply(stage, compute, shardings):
     shardings: NamedShardings of the parameters.
   """
   how = execution.Execution(remat=compute.remat, scan=compute.scan)
-  if not any(map(partitioning.is_cut, jax.tree.leaves(shardings))):
+  leaves = jax.tree.leaves(shardings)
+  if not any(map(partitioning.is_cut, leaves)):
     return stages.network(stage, how).apply
 
   def use(name, params):
@@ -49,12 +50,19 @@ def make_apply(stage, compute, shardings):
   network = stages.network(stage, dataclasses.replace(how, use=use))
   in_units = _names_in_units(stage)
 
-  def apply(variables, *args, **kwargs):
+  def on_device(params, inputs):
     params = {
       name: tree if name in in_units else use(name, tree)
-      for name, tree in variables['params'].items()
+      for name, tree in params.items()
     }
+    args, kwargs = inputs
     return network.apply({'params': params}, *args, **kwargs)
+
+  def apply(variables, *args, **kwargs):
+    params = variables['params']
+    own = {name: shardings[name] for name in params}  # not those of LoRA
+    spread = partitioning.by_hand(on_device, own, leaves[0].mesh)
+    return spread(params, (args, kwargs))
 
   return apply
 

@@ -143,13 +143,13 @@ def test_weights_are_gathered_in_the_backward_pass_again():
 
   shapes = {p.shape for p in jax.tree.leaves(params) if p.ndim == 4}
   jaxpr = jax.make_jaxpr(kept)(params).jaxpr
-  made = {id(v): eqn.primitive.name for eqn in jaxpr.eqns for v in eqn.outvars}
-  whole = [
-    v.aval.shape
-    for v in jaxpr.outvars
-    if v.aval.shape in shapes and made.get(id(v)) == 'sharding_constraint'
-  ]
-  # Those of the few layers outside the blocks alone.
+  (forward,) = [e for e in jaxpr.eqns if e.primitive.name == 'shard_map']
+  inner = forward.params['jaxpr']
+  made = {id(v): eqn.primitive.name for eqn in inner.eqns for v in eqn.outvars}
+  gathered = [name for name in made.values() if name == 'all_gather']
+  whole = [v for v in inner.outvars if v.aval.shape in shapes]
+  assert gathered  # by the layers outside the blocks
+  # Those of these few layers alone are kept.
   assert len(whole) <= 6, whole
 
 
