@@ -128,7 +128,9 @@ def test_a_killed_maker_lets_the_others_go_on_with_its_pieces(tmp_path):
     time.sleep(0.01)
   second = _python(MAKER, place, -1)
   assert 'another process makes the index' in second.stderr.readline()
+  time.sleep(1)  # in which it waits, and makes nothing itself
   assert second.poll() is None and not place.exists()
+  assert len(list(place_of_pieces.glob('*.npz'))) == 3
   first.send_signal(signal.SIGKILL)
   seen, digest = json.loads(second.communicate()[0])
   assert seen == [3, 4]
