@@ -47,6 +47,9 @@ class Cascade:
   id: str = ''  # of the cascade directory
   # Drawn on, with params on each; None = where JAX puts things.
   devices: tuple[jax.Device, ...] | None = None
+  # Stages from this resolution on have the rows of a picture cut over the
+  # devices; None = every device draws whole pictures.
+  rows_from: int | None = None
   # Its own presets, name -> settings of each stage; see `presets`.
   presets: Mapping[str, tuple[dict, ...]] = dataclasses.field(
     default_factory=dict
@@ -221,6 +224,7 @@ class Cascade:
           negative=negative,
           edit=source and source.at(stage.resolution, len(index)),
           devices=self.devices,
+          cut=self.cut(stage),
           progress=progress and _named(progress, stage.name),
           watch=watch and _named(watch, stage.name),
           measure=measure and _named(measure, stage.name),
@@ -234,6 +238,10 @@ class Cascade:
           'the cascade again'
         ) from e
     return pictures
+
+  def cut(self, stage) -> bool:
+    """Whether the rows of the stage's pictures are cut over the devices."""
+    return self.rows_from is not None and stage.resolution >= self.rows_from
 
   def group(self, num_stages) -> int:
     """Pictures to draw at a time: whole batches of all stages and devices.
@@ -279,11 +287,12 @@ class Cascade:
     return self.stages[: resolutions.index(upto) + 1]
 
 
-def load_cascade(path=None, *, devices=None) -> Cascade:
+def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
   """Reads and verifies a cascade directory; None = the one that ships.
 
-  Pictures are spread over `devices`, all of this process where it is None.
-  Raises ValueError with one line and the remedy.
+  Pictures are spread over `devices`, all of this process where it is None; at
+  stages from the resolution `rows_from` on, rows of pictures are. Raises
+  ValueError with one line and the remedy.
   """
   devices = tuple(jax.local_devices() if devices is None else devices)
   directory = SHIPPED if path is None else pathlib.Path(path)
@@ -305,6 +314,7 @@ def load_cascade(path=None, *, devices=None) -> Cascade:
     words=None if manifest.words is None else frozenset(manifest.words),
     id=manifest.id,
     devices=devices,
+    rows_from=rows_from,
     presets=presets.read(directory, len(read)),
   )
 

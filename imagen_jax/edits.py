@@ -182,6 +182,7 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
       sampling=sampling,
       low_res=low_res[None],
       size=size,
+      devices=cascade.devices,
       progress=progress
       and (lambda step, steps, name=stage.name: progress(name, step, steps)),
     )[0, : factor * height, : factor * width]

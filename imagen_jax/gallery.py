@@ -104,7 +104,7 @@ def draw(order, requests=None, failed=None):
   requests = order.requests() if requests is None else requests
   group = order.cascade.group(len(order.plan))
   run = [*zip(order.stages, order.plan)]
-  with Bar(run, len(requests), group, order.cascade.devices) as bar:
+  with Bar(run, len(requests), group, order.cascade) as bar:
     for first in range(0, len(requests), group):
       part = requests[first : first + group]
       seen = Seen(order, len(part)) if order.save_steps else None
@@ -195,14 +195,18 @@ def _images(order, part, bar, seen, failed):
 
 def interpolate(order, n):
   """Writes a strip and an animation from prompt to prompt: their paths."""
-  images = interpolation.draw(
-    order.cascade,
-    order.prompts,
-    n,
-    order.plan,
-    seed=order.seed,
-    negative=order.negative,
-  )
+  run = [*zip(order.stages, order.plan)]
+  frames = max(1, len(order.prompts) - 1) * n
+  with Bar(run, frames, frames, order.cascade) as bar:
+    images = interpolation.draw(
+      order.cascade,
+      order.prompts,
+      n,
+      order.plan,
+      seed=order.seed,
+      negative=order.negative,
+      progress=bar.report,
+    )
   text = order.recipe(cascade_lib.Request(caption=' -> '.join(order.prompts)))
   text['edit'] = f'interpolation, {n} pictures from prompt to prompt'
   name = f'{pictures.slug("-".join(order.prompts))}_seed{order.seed}_between'
@@ -289,17 +293,23 @@ class Bar:
     run: (stage, sampling) of the stages to run.
     num_pictures: in all.
     group: of these are drawn at a time.
-    devices: they are drawn on.
+    cascade: that draws them; None = on one device.
   """
 
-  def __init__(self, run, num_pictures=1, group=1, devices=None):
+  def __init__(self, run, num_pictures=1, group=1, cascade=None):
     self._sizes = {stage.name: stage.resolution for stage, _ in run}
     groups = [
       min(group, num_pictures - first)
       for first in range(0, num_pictures, group)
     ]
     total = sum(
-      stage_sampler.calls(stage, n, devices) * sampling.steps
+      stage_sampler.calls(
+        stage,
+        n,
+        cascade and cascade.devices,
+        bool(cascade and cascade.cut(stage)),
+      )
+      * sampling.steps
       for stage, sampling in run
       for n in groups
     )

@@ -17,7 +17,7 @@ import PIL.ImageFont
 
 WIDTH, HEIGHT = 440, 330  # pixels of a panel
 _SCALE = 3  # drawn larger by this and made smaller: smooth lines
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 54, 48  # around the axes
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 22, 60, 48  # around the axes
 _LINE = 16  # height of a line of the legend
 _INK, _SOFT, _GRID = (40, 40, 40), (110, 110, 110), (228, 228, 228)
 # Okabe and Ito 2008: told apart by the colour-blind too.
@@ -127,16 +127,23 @@ def _panel(ink, left, top, panel, colours):
   for x in x_ticks:
     ink.text((at(x, 0)[0], box[3] + 14), _said(x), _SOFT, 11, 'mm')
   ink.line([(box[0], box[3]), (box[2], box[3])], _SOFT, 1)
+  for number, curve in enumerate(panel.curves):
+    # Side by side, and behind all curves.
+    aside = 3 * (number - (len(panel.curves) - 1) / 2)
+    _bars(ink, curve, colours[curve.label], at, aside)
   for curve in panel.curves:
     _curve(ink, curve, colours[curve.label], at, panel.markers)
 
 
+def _bars(ink, curve, colour, at, aside):
+  pale = tuple((c + 255) // 2 for c in colour)
+  for x, low, high in zip(curve.x, curve.low or (), curve.high or ()):
+    ends = [(left + aside, top) for left, top in (at(x, low), at(x, high))]
+    ink.line(ends, pale, 1.4)
+
+
 def _curve(ink, curve, colour, at, markers):
   points = [at(x, y) for x, y in zip(curve.x, curve.y)]
-  pale = tuple((c + 2 * 255) // 3 for c in colour)
-  if curve.low is not None:
-    for x, low, high in zip(curve.x, curve.low, curve.high):
-      ink.line([at(x, low), at(x, high)], pale, 1.4)
   if len(points) > 1:
     ink.line(points, colour, 2)
   if markers or len(points) == 1:

@@ -44,7 +44,9 @@ def main(argv=None):
     check_prompts(prompts, args.upscale)
     out = writable(args.out)
     compilation_cache.enable()
-    cascade = cascade_lib.load_cascade(args.cascade, devices=devices(args))
+    cascade = cascade_lib.load_cascade(
+      args.cascade, devices=devices(args), rows_from=args.rows_from
+    )
     plan = cascade.plan(
       upto=args.upto,
       preset=args.preset,
@@ -65,12 +67,12 @@ def main(argv=None):
     print(f'error: {complaint}', file=sys.stderr)
   try:
     if args.upscale:
-      print(
-        *gallery.enlarge(
-          cascade, plan, args.upscale, (*prompts, '')[0], args.seed, out
-        )
-      )
-      return 0
+      caption = (*prompts, '')[0]
+      for path in gallery.enlarge(
+        cascade, plan, args.upscale, caption, args.seed, out
+      ):
+        print(path)
+      return int(bool(complaints))
     order = gallery.Order(
       cascade=cascade,
       plan=plan,
@@ -84,7 +86,7 @@ def main(argv=None):
     )
     if args.interpolate:
       print(*gallery.interpolate(order, args.interpolate), sep='\n')
-      return 0
+      return int(bool(complaints))
     if args.prompts_file:
       return draw_list(order, args.host, args.hosts) or int(bool(complaints))
     for path in gallery.draw(order):

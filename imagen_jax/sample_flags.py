@@ -136,6 +136,14 @@ def parser():
     'on their number (default: all)',
   )
   add(
+    '--rows_from',
+    type=flags.whole('pixels', 1, 2**20),
+    metavar='PIXELS',
+    help='from this resolution on, cut the rows of each picture over the '
+    'devices, where one has not the memory for a whole one; changes it by '
+    'rounding alone (default: whole pictures on each)',
+  )
+  add(
     '--hosts',
     type=flags.whole('hosts', 1, 100_000),
     default=1,

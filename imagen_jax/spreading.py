@@ -6,6 +6,10 @@ batch left to XLA's partitioner is another program, and differs in the last
 bits.) Several processes share a job by sharing out its pictures.
 
   function of [b, ...] -> function of [devices b, ...]
+
+Where a picture is too large for one device, the rows of each are cut into
+bands instead, a device for each: there the partitioner is needed, to pass
+convolutions the neighbours' rows and norms the whole picture's sums.
 """
 
 import jax
@@ -15,13 +19,25 @@ ALL = PartitionSpec()  # the same on every device
 EACH = PartitionSpec('pictures')  # the first dimension is shared out
 
 
-def make_mesh(devices):
-  """The mesh of some devices; None for one, or for JAX's own choice: None."""
+def make_mesh(devices, cut=False):
+  """The mesh of some devices; None for one, or for JAX's own choice: None.
+
+  `cut` says that they share the rows of each picture, not the pictures.
+  """
   if devices is None or len(devices) == 1:
     return None
+  axis = 'rows' if cut else 'pictures'
   return jax.make_mesh(
-    (len(devices),), ('pictures',), devices=devices, axis_types=(AxisType.Auto,)
+    (len(devices),), (axis,), devices=devices, axis_types=(AxisType.Auto,)
   )
+
+
+def cut_rows(x, mesh):
+  """Pictures [b, h, w, c] in bands, where the mesh is one of rows."""
+  if mesh is None or 'rows' not in mesh.axis_names:
+    return x
+  sharding = NamedSharding(mesh, PartitionSpec(None, 'rows'))
+  return jax.lax.with_sharding_constraint(x, sharding)
 
 
 def spread(function, mesh, inputs, outputs):
@@ -29,11 +45,12 @@ def spread(function, mesh, inputs, outputs):
 
   Args:
     function: of arrays.
-    mesh: of `make_mesh`; None leaves the function as it is.
+    mesh: of `make_mesh`; None leaves the function as it is, and so does one
+      of rows.
     inputs: ALL or EACH for every argument, or a tree of them.
     outputs: the same for what it returns.
   """
-  if mesh is None:
+  if mesh is None or 'rows' in mesh.axis_names:
     return function
   return jax.shard_map(
     function, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False
@@ -52,7 +69,7 @@ def on_first(tree):
   """The copies on the first device of what `place` put on several."""
 
   def first(x):
-    if isinstance(x, jax.Array) and len(x.devices()) > 1:
+    if isinstance(x, jax.Array) and x.is_fully_replicated:
       return x.addressable_data(0)
     return x
 

@@ -111,12 +111,13 @@ def make(stage, sampling, size, resamples, mesh):
     spacing = composition.spacing(sampling)
     levels = grids.levels(spacing, stage.schedule, u, steps)
     keys = functools.partial(_keys, _picture_keys(stage, seed, index))
-    z = _normal(keys(_START), size)
+    z = spreading.cut_rows(_normal(keys(_START), size), mesh)
     if start is not None:
       z = process.add_noise(images.to_float(start), z, levels[0])
     condition = {}
     if low_res is not None:
       condition = _low_res_condition(low_res, aug_level, keys(_AUGMENT), size)
+      condition['low_res'] = spreading.cut_rows(condition['low_res'], mesh)
     known = {}
     if kept is not None:
       picture, mask = kept

@@ -70,6 +70,7 @@ def draw(
   negative=None,
   edit=None,
   devices=None,
+  cut=False,
   progress=None,
   watch=None,
   measure=None,
@@ -93,6 +94,8 @@ def draw(
     edit: an `Edit`; None = from noise.
     devices: each draws a batch at a time, where there are pictures for more
       than one; their params as of `spreading.place`. None = JAX's own choice.
+    cut: whether the devices share the rows of each picture, for which one has
+      not the memory; the pictures then differ in the last bits.
     progress: None, or called as progress(done, total) in steps of all
       batches, at the start and at the borders of the segments.
     watch: None, or called some WATCHED times a batch as watch(rows, step, x0
@@ -112,12 +115,19 @@ def draw(
     return np.array(edit.picture)
   pictures = np.zeros([n, height, width, 3], np.uint8)
   steps = _steps(sampling, edit)
-  devices = _useful(stage, n, devices)
-  mesh = spreading.make_mesh(devices)
-  if mesh is None:
+  if not cut:
+    devices = _useful(stage, n, devices)
+  elif height % len(devices or [None]):
+    raise ValueError(
+      f'stage {stage.name}: {height} rows cannot be cut over {len(devices)} '
+      'devices; give a number that divides them'
+    )
+  mesh = spreading.make_mesh(devices, cut)
+  if mesh is None and devices is not None:
     params = spreading.on_first(params)
-  batch = stage.sampling.batch * len(devices or [None])
-  total = calls(stage, n, devices) * steps
+  batch = stage.sampling.batch
+  batch *= 1 if cut else len(devices or [None])
+  total = -(-n // batch) * steps
   for done, first in enumerate(range(0, n, batch)):
     rows = np.minimum(np.arange(first, first + batch), n - 1)  # last: padding
     report = progress and functools.partial(
@@ -169,9 +179,9 @@ def _enough_memory(function, stage, size):
   return call
 
 
-def calls(stage, n, devices=None):
+def calls(stage, n, devices=None, cut=False):
   """How many compiled batches n pictures take."""
-  devices = _useful(stage, n, devices)
+  devices = None if cut else _useful(stage, n, devices)
   return -(-n // (stage.sampling.batch * len(devices or [None])))
 
 

@@ -198,7 +198,7 @@ def test_a_device_without_enough_memory(cascade, monkeypatch):
 
 def test_figures_are_those_of_the_step(cascade):
   """At the first step, where z is known, against the network itself."""
-  stage, weight, seen = cascade.stages[0], 3.0, []
+  stage, weight, seen = cascade.stages[0], 300.0, []
   plan = cascade.plan(upto=8, guidance=weight, steps=4)
   text, mask = cascade.encoder.encode([FOX])
   drawn = cascade.draw_texts(
@@ -228,8 +228,8 @@ def test_figures_are_those_of_the_step(cascade):
   guided = u + weight * (c - u)
   outside = np.mean(np.abs(guided) > 1)
   moved = np.sqrt(np.mean(np.square(guided - c)))
-  assert outside > 0.01 and abs(seen[0][3]['outside'][0] - outside) < 0.01
-  np.testing.assert_allclose(seen[0][3]['guidance'][0], moved, rtol=1e-4)
+  assert outside > 0.01 and abs(seen[0][3]['outside'][0] - outside) < 0.02
+  np.testing.assert_allclose(seen[0][3]['guidance'][0], moved, rtol=1e-3)
 
 
 def test_plan_takes_one_value_or_one_per_stage(cascade):

@@ -21,7 +21,7 @@ def _shared_cascade(monkeypatch, tmp_path):
   load = cascade_lib.load_cascade
   shared, directory = tiny_cascade.load(), str(tiny_cascade.directory())
 
-  def load_cascade(path=None, devices=None):
+  def load_cascade(path=None, **unused):
     return shared if path == directory else load(path)
 
   monkeypatch.setattr(cascade_lib, 'load_cascade', load_cascade)

@@ -1,11 +1,13 @@
 """Pictures spread over devices: what is drawn does not depend on how many."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import edits
+from imagen_jax import edits, spreading
 from tests import tiny_cascade
 
 
@@ -46,3 +48,27 @@ def test_a_mask_is_kept_on_many_devices(spread):
   drawn = spread.sample(tiny_cascade.CAPTIONS[:1], **options)
   expected = tiny_cascade.load().sample(tiny_cascade.CAPTIONS[:1], **options)
   np.testing.assert_array_equal(drawn, expected)
+
+
+def test_rows_of_a_picture_are_cut_over_the_devices():
+  """The same but for rounding, and every device holds its band alone."""
+  cut = cascade_lib.load_cascade(
+    tiny_cascade.directory(), devices=jax.devices()[:4], rows_from=16
+  )
+  captions = tiny_cascade.CAPTIONS[:2]
+  drawn = cut.sample(captions, seed=5).astype(int)
+  expected = tiny_cascade.load().sample(captions, seed=5)
+  assert np.abs(drawn - expected).max() <= 1
+  assert np.abs(drawn - expected).mean() < 0.01
+  mesh = spreading.make_mesh(cut.devices, cut=True)
+  x = jax.jit(lambda x: spreading.cut_rows(x, mesh))(np.zeros([1, 16, 8, 3]))
+  assert {s.data.shape for s in x.addressable_shards} == {(1, 4, 8, 3)}
+
+
+def test_rows_that_cannot_be_cut():
+  cascade = tiny_cascade.load()
+  uneven = dataclasses.replace(
+    cascade, devices=tuple(jax.devices()[:3]), rows_from=8
+  )
+  with pytest.raises(ValueError, match='tiny_8: 8 rows cannot be cut over 3'):
+    uneven.sample(tiny_cascade.CAPTIONS[:1], upto=8)
