@@ -60,12 +60,15 @@ def test_hosts_together_make_the_same_global_batch(root, hosts):
 
 
 def test_threads_and_any_start_give_the_same_batches(root):
-  direct = [sets.batches(_source(root)).batch(k) for k in range(6)]
+  direct = [sets.batches(_source(root)).batch(k) for k in range(9)]
   for start, threads in [(0, 3), (4, 1)]:
     stream = loading.stream(
-      sets.batches(_source(root)), start, loading.Loading(threads=threads)
+      sets.batches(_source(root)),
+      start,
+      loading.Loading(threads=threads, ahead=2),
     )
-    for k, batch in enumerate(itertools.islice(stream, 2), start):
+    # Beyond those that are made at the start.
+    for k, batch in enumerate(itertools.islice(stream, 5), start):
       _equal(batch, direct[k])
     stream.close()
   other = sets.batches(_source(root), seed=1).batch(0)
