@@ -1,7 +1,9 @@
 """The real command on the real leaf, killed and run again."""
 
 import json
+import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -67,3 +69,19 @@ def test_killed_run_continues_to_the_same_weights(tmp_path):
   assert expected.keys() == found.keys()
   for name, value in expected.items():
     np.testing.assert_array_equal(value, found[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_kills_across_processes_and_meshes(tmp_path):
+  """Twenty SIGKILL and five SIGTERM at random moments; see `kill_matrix`."""
+  flags = os.environ.get('XLA_FLAGS', '')
+  flags = re.sub(r'--xla_force_host_platform_device_count=\d+', '', flags)
+  done = subprocess.run(
+    [sys.executable, '-m', 'tests.kill_matrix', f'--out={tmp_path / "out"}'],
+    cwd=ROOT,
+    env=os.environ | {'XLA_FLAGS': flags},
+  )
+  assert done.returncode == 0
+  report = json.loads((tmp_path / 'out' / 'report.json').read_text())
+  sent = [one['signal'] for one in report['interruptions']]
+  assert sent.count('SIGKILL') == 20 and sent.count('SIGTERM') == 5
