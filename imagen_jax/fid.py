@@ -9,7 +9,6 @@ layer, size, crop) is its protocol; sides of different protocols are never
 compared. docs/evaluation.md says how to get the weights.
 """
 
-import argparse
 import dataclasses
 import hashlib
 import json
@@ -39,7 +38,6 @@ def parser():
     prog='python -m imagen_jax.fid',
     description='Distances between two directories of pictures: FID and KID.',
     allow_abbrev=False,
-    formatter_class=argparse.HelpFormatter,
   )
   add = p.add_argument
   add(
@@ -170,6 +168,11 @@ def opened(source, extractor, crop):
   """What is known of a side at once: the protocol, from its first picture."""
   if source.endswith('.npz'):
     statistics, about = feature_statistics.load(source)
+    if about.keys() != {'protocol', 'count', 'pictures'}:
+      raise ValueError(
+        f'{source} says {", ".join(about) or "nothing"} of what made it: it is '
+        'not of imagen_jax.fid; give the directory of the pictures'
+      )
     if statistics.count != about.get('count'):
       raise ValueError(
         f'{source} is of an unfinished run: {statistics.count:,} of '

@@ -131,6 +131,10 @@ def test_other_protocols_are_refused(network, sets, tmp_path, capsys):
   np.savez(tmp_path / 'theirs.npz', mu=np.ones(2), sigma=np.ones((2, 2)))
   assert _run(tmp_path, reference='theirs.npz', out='o') == 2
   assert 'does not say what made it' in _error(capsys)
+  other = feature_statistics.of(np.ones((9, 4)), 0)
+  feature_statistics.save(tmp_path / 'theirs.npz', other, {'layer': 'x'})
+  assert _run(tmp_path, reference='theirs.npz', out='o') == 2
+  assert 'says layer of what made it' in _error(capsys)
   assert not (tmp_path / 'o').exists()
 
 
