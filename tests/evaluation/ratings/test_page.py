@@ -3,12 +3,13 @@
 import collections
 import html
 import re
+import sqlite3
 import threading
 import urllib.parse
 
 import pytest
 
-from imagen_jax.evaluation.ratings import page, pictures
+from imagen_jax.evaluation.ratings import archive, page, pictures
 from imagen_jax.pages import server
 from tests.evaluation.ratings import studio
 from tests.pages import browsing
@@ -184,6 +185,23 @@ def test_forms_that_make_no_sense(study, form, said):
   assert visitor.post('/vote', ticket=visitor.ticket(), **form) == 400
   assert said in visitor.said and 'nothing was stored' in visitor.said
   assert opened.counts() == (0, 0)
+
+
+def test_a_locked_file_loses_nothing(tmp_path, monkeypatch):
+  monkeypatch.setattr(archive, 'WAIT', 0.05)
+  with _served(tmp_path) as (opened, address):
+    visitor = _begun(address)
+    visitor.get('/')
+    form = {'ticket': visitor.ticket(), **LEFT}
+    holder = sqlite3.connect(opened.path, isolation_level=None)
+    holder.execute('BEGIN IMMEDIATE')
+    assert visitor.post('/vote', **form) == 503
+    assert 'locked by another program' in visitor.said
+    assert 'nothing was stored' in visitor.said
+    holder.execute('ROLLBACK')
+    holder.close()
+    assert opened.counts() == (0, 0)
+    assert visitor.post('/vote', **form) == 303 and opened.counts() == (1, 2)
 
 
 def test_several_raters_have_orders_of_their_own(study):

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 
 from imagen_jax.evaluation.ratings import pictures, protocols
@@ -142,6 +143,19 @@ def test_a_photograph_looks_like_a_drawing_from_outside(tmp_path):
   whole = np.asarray(PIL.Image.open(root / '0.jpg').convert('RGB'))
   assert (np.asarray(image) == whole[:, 4:16]).all()
   assert _opened(pictures.Store({'b': root}, 8).png(picture)).size == (8, 8)
+
+
+def test_profiles_and_comments_stay_behind(tmp_path):
+  image, text = PIL.Image.new('RGB', (8, 8)), PIL.PngImagePlugin.PngInfo()
+  text.add_text('prompt', 'x')
+  image.save(
+    tmp_path / 'x.png', pnginfo=text, icc_profile=b'ours', dpi=(72, 72)
+  )
+  picture = pictures.freeze({'a': tmp_path}, 'a', 'x.png')
+  data = pictures.Store({'a': tmp_path}, None).png(picture)
+  chunks = {b'iCCP', b'pHYs', b'tEXt'}
+  assert all(chunk in (tmp_path / 'x.png').read_bytes() for chunk in chunks)
+  assert not any(chunk in data for chunk in chunks)
 
 
 def test_a_control_is_a_mosaic(tmp_path):
