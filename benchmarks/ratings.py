@@ -32,7 +32,8 @@ from imagen_jax import pictures  # noqa: E402
 from imagen_jax.data.emoji_scenes import drawing, prompts  # noqa: E402
 from imagen_jax.evaluation.ratings import archive  # noqa: E402
 
-PICTURES = 200  # of each side; as many prompts are fixed
+PROMPTS = 200  # as many are fixed
+EACH = 8  # pictures of a prompt: more pairs than anyone gets through
 SIDE = 64  # pixels
 
 
@@ -111,15 +112,17 @@ class Rater(threading.Thread):
     return body.decode('utf-8', 'ignore')
 
 
-def draw(folder, count):
+def draw(folder):
   """Two directories of the same scenes, one of them inverted."""
-  for prompt in prompts.load('lite')[:count]:
+  for side in 'ab':
+    (folder / side).mkdir()
+  for number, prompt in enumerate(prompts.load('lite')[:PROMPTS]):
     image = drawing.draw(prompt.scene, SIDE)
-    text = {'prompt': prompt.caption, 'index': '0'}
-    name = f'{pictures.slug(prompt.caption)}.png'
-    for side, picture in (('a', image), ('b', np.asarray(255 - image))):
-      (folder / side).mkdir(exist_ok=True)
-      pictures.write_png(folder / side / name, picture, text)
+    for index in range(EACH):
+      text = {'prompt': prompt.caption, 'index': str(index)}
+      for side, picture in (('a', image), ('b', 255 - image)):
+        path = folder / side / f'{number}_{index}.png'
+        pictures.write_png(path, picture, text)
 
 
 def serve(folder, port):
@@ -172,7 +175,7 @@ def main():
   args = parser.parse_args()
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    draw(folder, PICTURES)
+    draw(folder)
     server, port = serve(folder, 0)
     begun = time.monotonic()
     end = begun + args.seconds
@@ -180,6 +183,8 @@ def main():
     for rater in raters:
       rater.start()
     time.sleep(args.seconds / 2)
+    if any(rater.done for rater in raters):
+      raise SystemExit('raters were done before the kill; give fewer --seconds')
     before = sum(len(rater.acknowledged) for rater in raters)
     server.send_signal(signal.SIGKILL)
     server.wait()
