@@ -60,4 +60,12 @@ def _of_equation(eqn):
   inner = [_of_jaxpr(j) for j in core.jaxprs_in_params(params)]
   if name == 'cond':
     return max(inner)
-  return sum(inner) * params.get('length', 1) if inner else 0
+  return sum(inner) * _times(name, params) if inner else 0
+
+
+def _times(name, params):
+  """How often what is inside an equation is computed, by all devices."""
+  if name == 'shard_map':  # its inside is one device's part
+    axes = params.get('newly_manual_axes', params.get('manual_axes'))
+    return math.prod(params['mesh'].shape[axis] for axis in axes)
+  return params.get('length', 1)  # of a scan

@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
-from imagen_jax import accelerators
+from imagen_jax import accelerators, partitioning
 from imagen_jax.training import flops, metrics
 from tests import tiny_cascade
 
@@ -40,6 +41,21 @@ def test_loops_count_each_turn_and_backward_counts_twice():
   assert flops.count(layers, x, kernels) == once
   both = flops.count(jax.grad(layers, argnums=(0, 1)), x, kernels)
   assert both == flops.STEP_OVER_FORWARD * once
+
+
+def test_what_one_device_does_counts_for_all():
+  """Of a job whose weights are cut, as of one with whole weights."""
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(data=2, fsdp=2), jax.devices()[:4]
+  )
+  cut = NamedSharding(mesh, PartitionSpec('fsdp'))
+
+  def product(w, x):
+    return x @ partitioning.gather(w, cut)
+
+  spread = partitioning.by_hand(product, cut, mesh)
+  w, x = _zeros(6, 6), _zeros(8, 6)
+  assert flops.count(spread, w, x) == flops.count(jnp.dot, x, w) == 2 * 8 * 36
 
 
 def test_a_network_by_hand():
