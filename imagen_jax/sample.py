@@ -29,9 +29,12 @@ from imagen_jax import (
 from imagen_jax import prompts as prompts_lib
 
 
+parser = sample_flags.parser
+
+
 def main(argv=None):
   """Runs the command line; returns the exit code, 2 for bad input."""
-  args = sample_flags.parser().parse_args(argv)
+  args = parser().parse_args(argv)
   try:
     sample_flags.check_together(args)
     if args.reproduce:

@@ -75,7 +75,7 @@ FLOORS = {
 ENTRY = 4
 
 # On one floor, across folders: who may import whom.
-SAME_FLOOR = {('training', 'stages')}
+SAME_FLOOR = {('training', 'stages'), ('diffusion', 'fields')}
 
 # What setup.py installs always, by import name. ml_dtypes comes with jax.
 CORE = {
