@@ -28,7 +28,6 @@ from imagen_jax import (
 )
 from imagen_jax import prompts as prompts_lib
 
-
 parser = sample_flags.parser
 
 

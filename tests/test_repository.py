@@ -188,7 +188,9 @@ def test_commands_that_are_told_exist():
     path = PACKAGE / f'{module}.py'
     assert path.exists(), f'{file} tells of imagen_jax.{module}'
     job = importlib.import_module(f'imagen_jax.{module}')
-    parser = getattr(job, 'parser', cli.parser)()
+    several_hosts = functools.partial(cli.parser, distributed=True)
+    ours = several_hosts if module == 'train' else cli.parser
+    parser = getattr(job, 'parser', ours)()
     known = set(parser._option_string_actions)
     unknown = {f for f in flags if not f.startswith('--gin.')} - known
     assert not unknown, f'{file}: imagen_jax.{module} has no {unknown}'
