@@ -88,6 +88,9 @@ def join(args):
   if count == 1:
     return
   roll_call.attend(coordinator, count, index, args.join_timeout)
+  # On CPUs two programs may run at once, and exchange in another order than
+  # those of the other processes: all would wait for ever.
+  jax.config.update('jax_cpu_enable_async_dispatch', False)
   jax.distributed.initialize(
     coordinator,
     count,
