@@ -45,7 +45,10 @@ def _run(script, *arguments, **environment):
 @pytest.mark.parametrize('script', sorted(p.name for p in LAUNCH.glob('*.sh')))
 def test_shellcheck_has_nothing_to_say(script):
   found = subprocess.run(
-    [SHELLCHECK, '-x', script], cwd=LAUNCH, capture_output=True, text=True
+    [SHELLCHECK, '-x', LAUNCH / script],
+    cwd=LAUNCH.parent,  # what a script names is told from the root
+    capture_output=True,
+    text=True,
   )
   assert found.returncode == 0, found.stdout
 
