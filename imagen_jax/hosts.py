@@ -289,6 +289,8 @@ def _gathered(x):
   """One array as numpy on process 0."""
   if not x.is_fully_replicated:
     x = _replicate(NamedSharding(x.sharding.mesh, PartitionSpec()))(x)
+    # All wait: on CPUs a process that runs ahead exchanges in another order.
+    x.block_until_ready()
   return np.asarray(x.addressable_data(0)) if is_first() else None
 
 

@@ -54,7 +54,7 @@ def start(module, count, arguments, devices=2, log=None):
   return started
 
 
-def launch(module, count, arguments, devices=2, log=None, timeout=600):
+def launch(module, count, arguments, devices=2, log=None, timeout=300):
   """Starts the processes and waits; returns their exit codes."""
   started = start(module, count, arguments, devices, log)
   try:
