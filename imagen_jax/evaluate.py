@@ -35,12 +35,7 @@ def parser():
     allow_abbrev=False,
   )
   add = p.add_argument
-  add(
-    '--cascade',
-    metavar='DIR',
-    help='cascade directory, see imagen_jax.bind (default: the one that '
-    'ships with the package)',
-  )
+  flags.add_cascade(p)
   add(
     '--split',
     type=_splits,

@@ -11,6 +11,16 @@ class Parser(argparse.ArgumentParser):
     self.exit(2, f'error: {message}; see --help\n')
 
 
+def add_cascade(parser):
+  """The flag of every command that draws."""
+  parser.add_argument(
+    '--cascade',
+    metavar='DIR',
+    help='cascade directory, see imagen_jax.bind (default: the one that '
+    'ships with the package)',
+  )
+
+
 def failed(error, out=None):
   """Says on one line what stopped a command; returns its exit code, 2.
 

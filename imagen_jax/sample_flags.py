@@ -55,12 +55,7 @@ def parser():
     help='whole number from 0 to 2^32 - 1; a picture depends on its prompt, '
     'the seed and its number within the prompt alone (default: 0)',
   )
-  add(
-    '--cascade',
-    metavar='DIR',
-    help='cascade directory, see imagen_jax.bind (default: the one that '
-    'ships with the package)',
-  )
+  flags.add_cascade(p)
   add(
     '--upto',
     type=flags.whole('pixels', 1, 2**20),
