@@ -129,6 +129,20 @@ def test_cut_parameters_in_scanned_blocks_learn_what_whole_ones_do():
   assert _farthest(_moved(state), _moved(expected)) < 1e-5
 
 
+def test_attention_cut_over_tensor_devices_too_learns_the_same():
+  cut = dataclasses.replace(
+    CUT, data=1, tensor=2, overrides=(('query/kernel$', (None, 'tensor')),)
+  )
+  state, metrics = _stepped(PLAIN, cut)
+  expected, expected_metrics = _stepped(PLAIN, WHOLE)
+  specs = [x.sharding.spec for x in jax.tree.leaves(state.params)]
+  assert any('tensor' in spec for spec in specs)
+  assert any('fsdp' in spec for spec in specs)
+  loss = metrics['loss']
+  np.testing.assert_allclose(loss, expected_metrics['loss'], rtol=1e-5)
+  assert _farthest(*map(_as_one, (_moved(state), _moved(expected)))) < 1e-5
+
+
 def test_weights_are_gathered_in_the_backward_pass_again():
   """Kept whole they would be all of the model on every device."""
   mesh = partitioning.make_mesh(CUT, jax.devices()[:4])
