@@ -43,6 +43,7 @@ class Curve:
   low: Sequence[float] | None = None  # of y: a bar at each point
   high: Sequence[float] | None = None
   notes: Sequence[str] | None = None  # a word beside each point
+  faint: bool = False  # stands back, behind one of the same label
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,7 @@ class Panel:
   y_label: str
   curves: Sequence[Curve]
   y_least: float | None = None  # shown at the bottom; None = what there is
+  y_log: bool = False  # equal factors are equally far apart; all y above 0
   markers: bool = True  # a dot at each point
 
 
@@ -103,29 +105,25 @@ class _Ink:
 def _panel(ink, left, top, panel, colours):
   """One panel with its corner at (left, top)."""
   box = left + _LEFT, top + _TOP, left + WIDTH - _RIGHT, top + HEIGHT - _BOTTOM
-  xs = [x for c in panel.curves for x in c.x]
-  ys = [
-    y for c in panel.curves for v in (c.y, c.low, c.high) if v for y in v
-  ] + ([] if panel.y_least is None else [panel.y_least])
-  x_ticks, y_ticks = ticks(xs), ticks(ys)
+  across, up = axes(panel)
 
   def at(x, y):
-    across = (x - x_ticks[0]) / (x_ticks[-1] - x_ticks[0])
-    up = (y - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
     return (
-      box[0] + across * (box[2] - box[0]),
-      box[3] - up * (box[3] - box[1]),
+      box[0] + across.place(x) * (box[2] - box[0]),
+      box[3] - up.place(y) * (box[3] - box[1]),
     )
 
   ink.text((left + 16, top + 20), panel.title, _INK, 13, 'lm')
   ink.text((left + 16, top + 40), panel.y_label, _SOFT, 11, 'lm')
   middle = (box[0] + box[2]) / 2
   ink.text((middle, box[3] + 34), panel.x_label, _SOFT, 11, 'mm')
-  for y in y_ticks:
-    ink.line([at(x_ticks[0], y), at(x_ticks[-1], y)], _GRID, 1)
-    ink.text((box[0] - 8, at(0, y)[1]), _said(y), _SOFT, 11, 'rm')
-  for x in x_ticks:
-    ink.text((at(x, 0)[0], box[3] + 14), _said(x), _SOFT, 11, 'mm')
+  for y in up.ticks:
+    ends = [at(x, y) for x in (across.ticks[0], across.ticks[-1])]
+    ink.line(ends, _GRID, 1)
+    ink.text((box[0] - 8, ends[0][1]), said(y), _SOFT, 11, 'rm')
+  for x in across.ticks:
+    left_of, _ = at(x, up.ticks[0])
+    ink.text((left_of, box[3] + 14), said(x), _SOFT, 11, 'mm')
   ink.line([(box[0], box[3]), (box[2], box[3])], _SOFT, 1)
   for number, curve in enumerate(panel.curves):
     # Side by side, and behind all curves.
@@ -144,13 +142,38 @@ def _bars(ink, curve, colour, at, aside):
 
 def _curve(ink, curve, colour, at, markers):
   points = [at(x, y) for x, y in zip(curve.x, curve.y)]
+  if curve.faint:
+    colour = tuple((c + 2 * 255) // 3 for c in colour)
   if len(points) > 1:
-    ink.line(points, colour, 2)
-  if markers or len(points) == 1:
+    ink.line(points, colour, 1 if curve.faint else 2)
+  if (markers and not curve.faint) or len(points) == 1:
     for point in points:
       ink.dot(point, colour, 3.2)
   for (x, y), note in zip(points, curve.notes or ()):
     ink.text((x + 6, y - 8), note, colour, 10, 'lm')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Axis:
+  """Round numbers around the values, and where values lie among them."""
+
+  ticks: Sequence[float]  # rising; the first and the last are its ends
+  log: bool = False
+
+  def place(self, value: float) -> float:
+    """The share of the way from one end to the other."""
+    scale = math.log if self.log else float
+    low, high = scale(self.ticks[0]), scale(self.ticks[-1])
+    return (scale(value) - low) / (high - low)
+
+
+def axes(panel: Panel) -> tuple[Axis, Axis]:
+  """Those of x and y; bars and `y_least` have room on them."""
+  xs = [x for c in panel.curves for x in c.x]
+  ys = [y for c in panel.curves for v in (c.y, c.low, c.high) if v for y in v]
+  ys += [] if panel.y_least is None else [panel.y_least]
+  up = log_ticks(ys) if panel.y_log else ticks(ys)
+  return Axis(ticks=ticks(xs)), Axis(ticks=up, log=panel.y_log)
 
 
 def ticks(values: Sequence[float]) -> list[float]:
@@ -165,7 +188,23 @@ def ticks(values: Sequence[float]) -> list[float]:
   return [round(n * step, 12) for n in range(first, last + 1)]
 
 
-def _said(number):
+def log_ticks(values: Sequence[float]) -> list[float]:
+  """1, 2 and 5 times powers of ten around the values; powers if many."""
+  low, high = (min(values), max(values)) if values else (1.0, 10.0)
+  if low <= 0:
+    raise ValueError(f'{low} has no place on a logarithmic axis')
+  first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+  steps = (1, 2, 5) if last - first <= 3 else (1,)
+  all_ticks = [
+    float(f'{m}e{power}') for power in range(first, last + 2) for m in steps
+  ]
+  start = max(i for i, tick in enumerate(all_ticks) if tick <= low)
+  above = [i for i, tick in enumerate(all_ticks) if tick >= high]
+  return all_ticks[start : max(above[0], start + 1) + 1]
+
+
+def said(number: float) -> str:
+  """A tick as text."""
   return f'{number:.10g}'
 
 

@@ -66,7 +66,7 @@ def test_text_and_page(root, tmp_path, capsys):
     assert line in said, said
   page = out.read_text(encoding='utf-8')
   assert page.count('data:image/jpeg;base64,') == 16
-  assert page.count('<svg') == 5
+  assert page.count('<svg') == 5 and page.count('role="img"') == 5
   # Short sides: 16 of 30 to 64 pixels fall in one bin, 9 pixels in the first.
   assert re.search(r'tallest: 1[0-9]<', page)
   assert '<title>9 to ' in page and 'height="0.' not in page.split('<svg')[1]

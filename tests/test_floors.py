@@ -30,6 +30,7 @@ FLOORS = {
   'pictures': 1,  # PNG files
   'pages': 1,  # in a browser, and their server
   'plots': 1,  # curves
+  'charts': 1,  # in pages
   'accelerators': 1,  # what chips can do
   'spreading': 1,  # pictures over devices
   'hosts': 1,  # the processes of one job
@@ -60,6 +61,7 @@ FLOORS = {
   'train': 4,
   'sample': 4,
   'pretrain_text': 4,
+  'train_judge': 4,
   'bind': 4,
   'embed': 4,
   'evaluate': 4,

@@ -11,29 +11,9 @@ import io
 import numpy as np
 import PIL.Image
 
+from imagen_jax import charts
 from imagen_jax.data import index
-
-_BINS = 24
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1c2430; max-width: 62rem;
-  margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .5rem;
-  border-bottom: 1px solid #d8dee8; }
-table { border-collapse: collapse; width: 100%; }
-td { padding: .2rem .8rem .2rem 0; vertical-align: top; }
-td:first-child { color: #5a6678; white-space: nowrap; width: 1%;
-  min-width: 9.5rem; }
-.charts { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
-figure { margin: 0; }
-figcaption { font-size: .85rem; color: #5a6678; }
-.pictures { display: grid; gap: .8rem;
-  grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); }
-.pictures img { width: 100%; image-rendering: auto; border-radius: 4px; }
-.pictures figcaption { overflow: hidden; display: -webkit-box;
-  -webkit-line-clamp: 3; -webkit-box-orient: vertical; }
-"""
+from imagen_jax.pages import frame
 
 
 def facts(s, width: int) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -123,30 +103,24 @@ def page(s, width: int) -> str:
   """The report as one file of HTML."""
   short = np.minimum(s.width, s.height)
   aspect = np.maximum(s.width, s.height) / np.maximum(short, 1)
-  charts = [
-    _histogram(short, 'short side, pixels'),
-    _histogram(np.minimum(aspect, 5), 'aspect, long over short (5 = or more)'),
-    _histogram(s.characters, 'characters of a caption'),
-    _histogram(s.size / 1024, 'KiB of a file'),
+  bars = [
+    charts.histogram(short, 'short side, pixels'),
+    charts.histogram(
+      np.minimum(aspect, 5), 'aspect, long over short (5 = or more)'
+    ),
+    charts.histogram(s.characters, 'characters of a caption'),
+    charts.histogram(s.size / 1024, 'KiB of a file'),
   ]
   if s.tokens is not None:
     title = 'tokens of a caption' + _more(s)
-    charts.insert(3, _histogram(s.tokens, title, s.max_tokens))
-  parts = [
-    '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">',
-    '<meta name="viewport" content="width=device-width, initial-scale=1">',
-    f'<title>{html.escape(s.root)}</title><style>{_STYLE}</style></head><body>',
-    f'<h1>{html.escape(s.root)}</h1>',
-  ]
+    bars.insert(3, charts.histogram(s.tokens, title, s.max_tokens))
+  parts = [f'<main><h1>{html.escape(s.root)}</h1>']
   for section, rows in facts(s, width):
-    parts.append(f'<h2>{section}</h2><table>')
-    for name, value in rows:
-      parts.append(f'<tr><td>{name}</td><td>{html.escape(value)}</td></tr>')
-    parts.append('</table>')
+    parts += [f'<h2>{section}</h2>', frame.facts(rows)]
   parts.append(
-    f'<h2>Histograms</h2><div class="charts">{"".join(charts)}</div>'
+    f'<h2>Histograms</h2><div class="charts small">{"".join(bars)}</div>'
   )
-  parts.append('<h2>As training sees them</h2><div class="pictures">')
+  parts.append('<h2>As training sees them</h2><div class="thumbnails">')
   parts += [_figure(image, caption) for image, caption in s.thumbnails]
   parts.append('</div>')
   parts += _listed(
@@ -156,7 +130,8 @@ def page(s, width: int) -> str:
   parts += _listed(
     'Equal files', [(ids[0], ', '.join(ids[1:9])) for ids in s.same_files]
   )
-  return '\n'.join([*parts, '</body></html>'])
+  body = '\n'.join([*parts, '</main>'])
+  return frame.standalone(s.root, body, 'charts.css', 'report.css')
 
 
 def _more(s):
@@ -167,12 +142,8 @@ def _more(s):
 def _listed(title, rows, limit=200):
   if not rows:
     return []
-  cells = ''.join(
-    f'<tr><td>{html.escape(str(a))}</td><td>{html.escape(str(b))}</td></tr>'
-    for a, b in rows[:limit]
-  )
   more = f', the first {limit}' if len(rows) > limit else ''
-  return [f'<h2>{title}{more}</h2><table>{cells}</table>']
+  return [f'<h2>{title}{more}</h2>', frame.facts(rows[:limit])]
 
 
 def _figure(image, caption):
@@ -186,41 +157,6 @@ def _figure(image, caption):
     f'<figure><img alt="{said}" src="data:image/jpeg;base64,{data}">'
     f'<figcaption title="{said}">{said}</figcaption></figure>'
   )
-
-
-def _histogram(values, title, mark=None):
-  """An SVG of bars; `mark` is a value to draw a line at."""
-  values = np.asarray(values, float)
-  low, high = (values.min(), values.max()) if len(values) else (0, 1)
-  high = high if high > low else low + 1
-  counts, edges = np.histogram(values, _BINS, (low, high))
-  top = max(1, counts.max())
-  w, h = 260 / _BINS, 90
-  # One of a million is still to be seen.
-  tall = np.maximum(1, h * counts / top)
-  bars = ''.join(
-    f'<rect x="{i * w:.1f}" y="{h - tall[i]:.1f}" width="{w - 1:.1f}" '
-    f'height="{tall[i]:.1f}" fill="#3b6ea8"><title>{edges[i]:.4g} to '
-    f'{edges[i + 1]:.4g}: {n:,}</title></rect>'
-    for i, n in enumerate(counts)
-    if n
-  )
-  if mark is not None and low <= mark <= high:
-    x = 260 * (mark - low) / (high - low)
-    bars += f'<path d="M{x:.1f} 0V{h}" stroke="#c0392b" stroke-dasharray="3"/>'
-  label = 'font-size="11" fill="#5a6678"'
-  return (
-    f'<figure><svg viewBox="0 0 260 108" role="img" aria-label="{title}">'
-    f'{bars}<text x="0" y="104" {label}>{_number(low)}</text>'
-    f'<text x="130" y="104" text-anchor="middle" {label}>tallest: {top:,}'
-    '</text>'
-    f'<text x="260" y="104" text-anchor="end" {label}>{_number(high)}</text>'
-    f'</svg><figcaption>{title}</figcaption></figure>'
-  )
-
-
-def _number(value):
-  return f'{value:,.0f}' if value >= 10 else f'{value:.2g}'
 
 
 def _counts(counts, some, total):

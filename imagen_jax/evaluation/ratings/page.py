@@ -124,7 +124,7 @@ class RatingPage:
         '<p class="notice">Simulated study: scripts vote here. What they '
         'answer is no preference of people.</p>' + body
       )
-    return server.Response(body=frame.document(title, body, script))
+    return server.Response(body=frame.document(title, body, script, 'rate.css'))
 
 
 def _meant(said, question, left):

@@ -291,7 +291,7 @@ def test_every_control_has_a_name(study):
 def test_nothing_comes_from_elsewhere(study):
   """No address but the page's own, in HTML, style and script."""
   visitor = _begun(study[1])
-  for path in ('/', '/style.css', '/rate.js'):
+  for path in ('/', '/style.css', '/rate.css', '/rate.js'):
     said = visitor.get(path)
     assert not re.search(r'https?:|//[a-z]|@import|url\(', said), path
     assert ' style="' not in said and ' onclick' not in said
