@@ -7,7 +7,11 @@ import PIL.Image
 import pytest
 
 from imagen_jax import fid
-from imagen_jax.evaluation import feature_statistics, inception_features
+from imagen_jax.evaluation import (
+  feature_statistics,
+  inception_features,
+  sides,
+)
 
 
 class Means:
@@ -102,7 +106,7 @@ def test_goes_on_where_it_was_interrupted(
   assert 'statistics of' in capsys.readouterr().out
   whole, _ = feature_statistics.load(tmp_path / 'whole' / 'reference.npz')
   network.asked, network.stop_after = 0, 2
-  monkeypatch.setattr(fid, 'SAVED_EVERY', 0)
+  monkeypatch.setattr(sides, 'SAVED_EVERY', 0)
   with pytest.raises(KeyboardInterrupt):
     _run(tmp_path, images=None)
   path = tmp_path / 'out' / 'reference.npz'
