@@ -11,6 +11,7 @@ work directory holds
   stage/          the EMA weights as a stage directory, for `bind`
   metrics.jsonl   one JSON object per report
   samples/        pictures of fixed prompts
+  hardware.jsonl  what it ran on, a line a start
   stopped.json    why a run was ended by its gradients, if it was
 
 With several processes (`hosts`) each makes and holds its share of the batch;
@@ -42,6 +43,7 @@ from imagen_jax.training import checkpoints as checkpoints_lib
 from imagen_jax.training import (
   flops,
   guards,
+  hardware,
   identity,
   lora,
   noise_levels,
@@ -264,6 +266,8 @@ def train(config, workdir):
     state, start = resume(state)
     saving = saving_lib.Saving(checkpoints, run)
     metrics_log = metrics_lib.Metrics(workdir, start)
+    hardware.note(workdir, start, mesh.devices.flat)
+    learning_rate = config.learning_rate.schedule()
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
     stream = loading_lib.stream(batches, start, config.loading)
     validation_set, by_noise = None, None
@@ -293,7 +297,10 @@ def train(config, workdir):
       by_noise = table if by_noise is None else by_noise + table
 
       if progress.is_due(step, config.log_every):
-        scalars = {'skipped': skipped.count(step, checkpoints.latest())}
+        scalars = {
+          'skipped': skipped.count(step, checkpoints.latest()),
+          'learning_rate': learning_rate(step - 1),
+        }
         rate = progress.report(step, loss=metrics['loss'])
         scalars |= throughput.of(rate) | noise_levels.summary(by_noise)
         metrics_log.write(step, **metrics, **scalars)

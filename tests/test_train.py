@@ -152,6 +152,11 @@ def test_writes_stage_metrics_and_samples(text, finished):
   ]
   assert [r['step'] for r in rows if 'loss' in r] == [2, 4, 6]
   assert [r['step'] for r in rows if 'validation_loss' in r] == [3, 6]
+  # Warm-up over 4 steps: updates 2, 4 and 6 have 1, 3 and more behind them.
+  rates = [r['learning_rate'] for r in rows if 'loss' in r]
+  np.testing.assert_allclose(rates, [0.25e-3, 0.75e-3, 1e-3], rtol=1e-6)
+  (ran,) = (workdir / 'hardware.jsonl').read_text().splitlines()
+  assert json.loads(ran)['devices'] == 8 and json.loads(ran)['step'] == 0
   assert (workdir / 'samples' / 'step_00000006.png').exists()
 
 

@@ -63,20 +63,34 @@ class Metrics:
       self._writer.flush()
 
 
+def read(path):
+  """The rows of a metrics file and how many of its lines are none.
+
+  A crash cuts a line short; JSON may be anything. A row is a dict with a
+  `step`, in the order of the file.
+  """
+  rows, broken = [], 0
+  text = pathlib.Path(path).read_text(encoding='utf-8', errors='replace')
+  for line in text.splitlines():
+    try:
+      row = json.loads(line)
+    except ValueError:
+      row = None
+    if isinstance(row, dict) and type(row.get('step')) is int:
+      rows.append(row)
+    elif line.strip():
+      broken += 1
+  return rows, broken
+
+
 def _drop_from(path, step):
   """Removes the rows that a resumed run is about to write again."""
   if not path.exists():
     return
-  rows = []
-  for line in path.read_text().splitlines():
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
-      continue  # a line cut short by a crash
-    if row['step'] <= step:
-      rows.append(line + '\n')
+  rows, _ = read(path)
+  kept = [json.dumps(row) + '\n' for row in rows if row['step'] <= step]
   fresh = path.with_suffix('.tmp')
-  fresh.write_text(''.join(rows))
+  fresh.write_text(''.join(kept))
   os.replace(fresh, path)
 
 

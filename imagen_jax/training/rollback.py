@@ -6,7 +6,6 @@ The same command would meet the same batches with the same noise, so the report
 says what to change first.
 """
 
-import json
 import sys
 import time
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 
 from imagen_jax import hosts, weights
 from imagen_jax.training import checkpoints as checkpoints_lib
+from imagen_jax.training import metrics
 
 NAME = 'stopped.json'
 
@@ -75,14 +75,7 @@ def _report(workdir, error, step):
 
 def _last_metrics(workdir, before):
   """The last row of metrics with a loss from before a step, or None."""
-  path, last = workdir / 'metrics.jsonl', None
-  if not path.exists():
-    return None
-  for line in path.read_text().splitlines():
-    try:
-      row = json.loads(line)
-    except ValueError:
-      continue
-    if 'loss' in row and row['step'] < before:
-      last = row
-  return last
+  path = workdir / 'metrics.jsonl'
+  rows = metrics.read(path)[0] if path.exists() else []
+  some = [row for row in rows if 'loss' in row and row['step'] < before]
+  return some[-1] if some else None

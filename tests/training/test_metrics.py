@@ -27,6 +27,17 @@ def test_resumed_run_drops_the_rows_it_writes_again(tmp_path):
   assert _steps(tmp_path) == [1, 2, 3]
 
 
+def test_lines_that_are_no_rows_are_counted(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_bytes(
+    b'{"step": 1, "loss": 0.5}\n\n[1]\n{"loss": 2}\n{"step": true}\n'
+    b'\xff\xfe\n{"step": 2, "loss": null}\n{"step": 3, "lo'
+  )
+  rows, broken = metrics.read(path)
+  assert rows == [{'step': 1, 'loss': 0.5}, {'step': 2, 'loss': None}]
+  assert broken == 5
+
+
 def test_progress_line(capsys):
   progress = metrics.Progress(0, 10, 32)
   progress.report(5, loss=0.125)
