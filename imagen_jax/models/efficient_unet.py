@@ -80,6 +80,11 @@ class EfficientUNetConfig:
       grids.append(grid)
     return tuple(grids)
 
+  @property
+  def multiple(self):
+    """What height and width of a picture must be a multiple of."""
+    return self.fold * math.prod(self.strides)
+
 
 def skip_init(key, shape, dtype=jnp.float32):
   """Start of the 1x1 convolution on a residual skip: sqrt(2) x identity.
@@ -120,7 +125,9 @@ def with_mean_of(x, low_res, aug_logsnr):
 
   x0 lies in [-1, 1], so it is the mean of the clipped picture that must be
   right: where much is white, a plain shift would be lost to clipping. Newton's
-  method finds the shift; no gradient passes through it.
+  method finds what is missing then; no gradient passes through that. It does
+  pass through the plain shift: the network's own mean changes nothing, so no
+  gradient may move it.
 
   x, low_res [b, h, w, c] at one size. The noise was drawn before the
   upsampling, by 4 in both stages of the paper: n = h w / 16. Where the factor
@@ -133,7 +140,8 @@ def with_mean_of(x, low_res, aug_logsnr):
   )
   mean = low_res.astype(jnp.float32).mean(axis=(1, 2), keepdims=True)
   mean = jnp.clip(mean * factor[:, None, None, None], -0.999, 0.999)
-  shift = mean - x.mean(axis=(1, 2), keepdims=True)
+  x += mean - x.mean(axis=(1, 2), keepdims=True)
+  shift = jnp.zeros_like(mean)
   for _ in range(_NEWTON_STEPS):
     y = x + shift
     missing = mean - jnp.clip(y, -1, 1).mean(axis=(1, 2), keepdims=True)
@@ -203,7 +211,7 @@ class EfficientUNet(nn.Module):
         f'low_res and aug_logsnr given: {given}, but the configuration says '
         f'low_res={c.low_res}; pass both exactly when it is True'
       )
-    layers.check_divides(z, c.fold * math.prod(c.strides))
+    layers.check_divides(z, c.multiple)
     emb = layers.LogSNREmbedding(
       c.embedding_width, c.dtype, name='logsnr_embedding'
     )(logsnr)

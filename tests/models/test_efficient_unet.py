@@ -93,6 +93,19 @@ def test_the_mean_of_pure_noise_is_not_believed():
   assert np.abs(jnp.clip(x, -1, 1).mean(axis=(1, 2))).max() < 1e-3
 
 
+def test_no_gradient_moves_a_mean_that_changes_nothing():
+  x, low_res = _normal(2, 8, 8, 3), 0.3 * _normal(2, 8, 8, 3, seed=5)
+
+  def loss(x):
+    out = efficient_unet.with_mean_of(x, low_res, jnp.full(2, 20.0))
+    return jnp.sum((jnp.clip(out, -1, 1) - 0.5) ** 2)
+
+  grads = jax.grad(lambda shift: loss(x + shift))(jnp.zeros([2, 1, 1, 3]))
+  # A sum over 64 pixels of errors about as large as 1.
+  np.testing.assert_allclose(grads, 0, atol=1e-4)
+  assert np.abs(jax.grad(loss)(x)).max() > 0.1
+
+
 def test_a_residual_model_starts_as_the_low_res_picture_if_that_is_clean():
   config = dataclasses.replace(_CONFIG, residual=True)
   network = efficient_unet.EfficientUNet(config)
