@@ -4,6 +4,7 @@ Not in the paper. Pictures are uint8 [h, w, 3]; Pillow only.
 """
 
 import bisect
+import io
 import os
 import pathlib
 import re
@@ -55,15 +56,27 @@ def slugs(prompts: Sequence[str]) -> list[str]:
   return [names[prompt] for prompt in prompts]
 
 
-def write_png(path, image: np.ndarray, text: Mapping[str, str]) -> None:
-  """Writes uint8 [h, w, 3] with text metadata; whole or not at all."""
+def png(image: np.ndarray, text: Mapping[str, str]) -> bytes:
+  """uint8 [h, w, 3] with text metadata as the bytes of a PNG file."""
   info = PIL.PngImagePlugin.PngInfo()
   for key, value in text.items():
     info.add_itxt(key, value)
+  file = io.BytesIO()
+  PIL.Image.fromarray(image).save(file, 'PNG', pnginfo=info)
+  return file.getvalue()
+
+
+def write_png(path, image: np.ndarray, text: Mapping[str, str]) -> None:
+  """Writes uint8 [h, w, 3] with text metadata; whole or not at all."""
+  write(path, png(image, text))
+
+
+def write(path, data: bytes) -> None:
+  """Writes the bytes of a PNG file; whole or not at all."""
   path = pathlib.Path(path)
   fresh = path.with_name(f'.{uuid.uuid4().hex[:8]}.png')
   try:
-    PIL.Image.fromarray(image).save(fresh, pnginfo=info)
+    fresh.write_bytes(data)
     os.replace(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)

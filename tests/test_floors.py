@@ -45,6 +45,7 @@ FLOORS = {
   'prompts': 2,  # of users, in files
   'pretraining': 3,
   'evaluation': 3,
+  'serving': 3,  # of a page to draw on
   'pretrained': 3,
   'stage_sampler': 3,
   'stage_programs': 3,
@@ -66,6 +67,7 @@ FLOORS = {
   'embed': 4,
   'evaluate': 4,
   'rate': 4,
+  'serve': 4,
   'sweep': 4,
   'fid': 4,
   'clip_score': 4,
@@ -77,7 +79,13 @@ FLOORS = {
 ENTRY = 4
 
 # On one floor, across folders: who may import whom.
-SAME_FLOOR = {('training', 'stages'), ('diffusion', 'fields')}
+SAME_FLOOR = {
+  ('training', 'stages'),
+  ('diffusion', 'fields'),
+  ('serving', 'cascade'),
+  ('serving', 'edits'),
+  ('serving', 'recipes'),
+}
 
 # What setup.py installs always, by import name. ml_dtypes comes with jax.
 CORE = {

@@ -20,21 +20,24 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 import traceback
 import urllib.parse
 from collections.abc import Callable, Mapping
 
-BODY = 8192  # bytes of a form at most
+BODY = 32 << 10  # bytes of a form at most
 FIELDS = 32  # of a form at most
 CONNECTIONS = 512  # at a time; a browser keeps up to six open
 IDLE = 30  # seconds that a connection may say nothing
+_LINGER = 3  # seconds in which what nobody reads may still arrive
 TOKEN = re.compile(r'[A-Za-z0-9_-]{16,200}')
 HTML = 'text/html; charset=utf-8'
 
 # Nothing from elsewhere, nothing inline, in nobody's frame.
 _POLICY = (
   "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
-  "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+  "connect-src 'self'; form-action 'self'; base-uri 'none'; "
+  "frame-ancestors 'none'"
 )
 _ALWAYS = (
   ('Content-Security-Policy', _POLICY),
@@ -55,6 +58,7 @@ class Request:
   query: Mapping[str, str] = dataclasses.field(default_factory=dict)
   form: Mapping[str, str] = dataclasses.field(default_factory=dict)
   cookies: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  file: bytes = b''  # sent instead of a form; see `listen`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,7 @@ def listen(
   host: str = '127.0.0.1',
   port: int = 8765,
   token: str | None = None,
+  files: Mapping[str, int] | None = None,
 ) -> 'Server':
   """Takes the port; raises ValueError where that cannot be.
 
@@ -114,6 +119,8 @@ def listen(
     host: address; one that others can reach needs a token.
     port: 0 = any that is free.
     token: who shows it comes in; None = everyone on this machine.
+    files: paths where a file is sent instead of a form, as it is, and its
+      bytes at most; None = nowhere.
   """
   if token is None and not is_loopback(host):
     raise ValueError(
@@ -126,7 +133,7 @@ def listen(
       '- or _, or new for one that is made for you'
     )
   try:
-    return Server(page, host, port, token)
+    return Server(page, host, port, token, files or {})
   except OSError as e:
     if e.errno == errno.EADDRINUSE:
       raise ValueError(
@@ -143,9 +150,10 @@ class Server(http.server.ThreadingHTTPServer):
   daemon_threads = True
   request_queue_size = 128  # browsers that knock at the same moment
 
-  def __init__(self, page, host, port, token):
+  def __init__(self, page, host, port, token, files):
     self.page = page
     self.token = token
+    self.files = files
     self._room = threading.BoundedSemaphore(CONNECTIONS)
     if ':' in host:
       self.address_family = socket.AF_INET6
@@ -182,21 +190,29 @@ class Server(http.server.ThreadingHTTPServer):
     if not isinstance(sys.exception(), ConnectionError | TimeoutError):
       traceback.print_exc()
 
-  def answer(self, request: Request, headers: Mapping) -> Response:
-    """Lets a request in, or says why not; then the page answers."""
+  def refusal(self, request: Request, headers: Mapping) -> Response | None:
+    """Says why a request is not let in; None where it is.
+
+    Asked before anything that it brings along is read.
+    """
     if refusal := self._strange(request, headers):
       return refusal
-    if self.token is not None:
-      name = f'token_{self.server_port}'
-      if request.method == 'GET' and self._knows(
-        request.query.get('token', '')
-      ):  # into a cookie, out of the address bar
-        return go_to(request.path, cookie(name, self.token))
-      bearer = headers.get('Authorization', '').removeprefix('Bearer ')
-      if not any(map(self._knows, (request.cookies.get(name, ''), bearer))):
-        return line(
-          403, 'error: this page needs its token; use the link you were given'
-        )
+    if self.token is None:
+      return None
+    name = f'token_{self.server_port}'
+    if request.method == 'GET' and self._knows(
+      request.query.get('token', '')
+    ):  # into a cookie, out of the address bar
+      return go_to(request.path, cookie(name, self.token))
+    bearer = headers.get('Authorization', '').removeprefix('Bearer ')
+    if not any(map(self._knows, (request.cookies.get(name, ''), bearer))):
+      return line(
+        403, 'error: this page needs its token; use the link you were given'
+      )
+    return None
+
+  def answer(self, request: Request) -> Response:
+    """What the page says to a request that was let in."""
     try:
       return self.page(request)
     except Exception:
@@ -230,7 +246,7 @@ def _name(host):
 
 
 class _Refused(Exception):
-  """Carries the Response to a request that cannot be read."""
+  """Carries the Response to a request that is not read to its end."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -246,7 +262,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     return 'imagen_jax'
 
   def log_message(self, *_):
-    """Nothing: whoever rates is not followed."""
+    """Nothing: whoever rates or draws is not followed."""
 
   def do_GET(self):
     self._respond('GET')
@@ -258,11 +274,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self._respond('POST')
 
   def _respond(self, method):
+    unread = False
     try:
-      response = self.server.answer(self._request(method), self.headers)
+      response = self.server.answer(self._request(method))
     except _Refused as refused:
       # What was not read would be taken for the next request.
-      self.close_connection = True
+      unread = self.close_connection = method == 'POST'
       (response,) = refused.args
     self.send_response(response.status)
     self.send_header('Content-Type', response.kind)
@@ -276,6 +293,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.end_headers()
     if self.command != 'HEAD':
       self.wfile.write(response.body)
+    if unread:
+      self._linger()
+
+  def _linger(self):
+    """Lets what is on its way arrive: else the answer would be lost."""
+    self.wfile.flush()
+    self.connection.shutdown(socket.SHUT_WR)
+    self.connection.settimeout(_LINGER)
+    end = time.monotonic() + _LINGER
+    while time.monotonic() < end and self.connection.recv(1 << 16):
+      pass
 
   def _request(self, method):
     try:
@@ -283,33 +311,48 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       query = _fields(parts.query)
     except ValueError as e:
       raise _Refused(line(400, 'error: no such address')) from e
-    form = self._form() if method == 'POST' else {}
-    return Request(
+    request = Request(
       method=method,
       path=parts.path,
       query=query,
-      form=form,
       cookies=_cookies(self.headers.get('Cookie', '')),
     )
+    if refusal := self.server.refusal(request, self.headers):
+      raise _Refused(refusal)
+    if method != 'POST':
+      return request
+    limit = self.server.files.get(parts.path)
+    if limit is None:
+      return dataclasses.replace(request, form=self._form())
+    return dataclasses.replace(request, file=self._file(limit))
 
   def _form(self):
-    length = self.headers.get('Content-Length', '')
-    if not re.fullmatch('[0-9]{1,12}', length):
-      raise _Refused(line(411, 'error: the length of the form is missing'))
-    if int(length) > BODY:
-      raise _Refused(
-        line(413, f'error: {length} bytes sent, at most {BODY} are taken')
-      )
-    kind = self.headers.get_content_type()
-    if kind != 'application/x-www-form-urlencoded':
-      raise _Refused(line(415, 'error: this is not a form'))
-    body = self.rfile.read(int(length))
-    if len(body) < int(length):
-      raise _Refused(line(400, 'error: the form was cut off'))
+    kinds = ('application/x-www-form-urlencoded',)
+    body = self._body(BODY, kinds, 'form')
     try:
       return _fields(body.decode())
     except ValueError as e:
       raise _Refused(line(400, 'error: the form cannot be read')) from e
+
+  def _file(self, limit):
+    # Kinds that another site's form cannot send.
+    return self._body(limit, ('application/octet-stream', 'image/'), 'file')
+
+  def _body(self, limit, kinds, what):
+    """What comes behind the headers, at most `limit` bytes."""
+    length = self.headers.get('Content-Length', '')
+    if not re.fullmatch('[0-9]{1,12}', length):
+      raise _Refused(line(411, f'error: the length of the {what} is missing'))
+    if int(length) > limit:
+      raise _Refused(
+        line(413, f'error: {length} bytes sent, at most {limit} are taken')
+      )
+    if not self.headers.get_content_type().startswith(kinds):
+      raise _Refused(line(415, f'error: this is not a {what}'))
+    body = self.rfile.read(int(length))
+    if len(body) < int(length):
+      raise _Refused(line(400, f'error: the {what} was cut off'))
+    return body
 
 
 def _fields(text):

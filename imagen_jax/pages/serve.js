@@ -1,0 +1,451 @@
+// The page to draw on: sends orders, and shows what becomes of them.
+//
+// Text from elsewhere goes into text nodes alone. News come by asking what
+// changed since a number; the server answers when something did.
+'use strict';
+
+const $ = (id) => document.getElementById(id);
+const form = $('order');
+const presets = JSON.parse(form.dataset.presets);
+const jobs = new Map(); // id -> what the server told
+const items = new Map(); // id -> its place in the history
+let ids = []; // of the jobs, oldest first
+let shown = null; // id of the job in view
+let resolution = null; // of the stage in view; null = the last there is
+let run = '';
+let number = 0;
+let asking = false;
+let told = ''; // to screen readers
+const clocks = new Map(); // id -> when this page saw it begin
+
+const over = (job) => ['done', 'stopped', 'failed'].includes(job.state);
+const busy = () => [...jobs.values()].some((job) => !over(job));
+const fields = () => [...form.elements].filter((field) => field.name);
+
+function make(tag, settings = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), settings);
+  element.append(...children);
+  return element;
+}
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function point(image, address) {
+  if (image.getAttribute('src') !== address) image.src = address;
+}
+
+function tell(text) {
+  if (text === told) return;
+  told = text;
+  set($('news'), text);
+}
+
+// What a user should know at once; a false reason hides it.
+function complain(text) {
+  $('wrong').hidden = !text;
+  set($('wrong'), text || '');
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Error('The server does not answer. Is it still running?');
+  }
+  if (!response.ok) {
+    const said = (await response.text()).trim();
+    throw new Error(said.replace(/^error: (.)/, (_, c) => c.toUpperCase()));
+  }
+  return response.json();
+}
+
+const send = (path, values) =>
+  ask(path, { method: 'POST', body: new URLSearchParams(values) });
+
+// News.
+
+async function listen() {
+  if (asking) return;
+  asking = true;
+  let pause = 0;
+  try {
+    do {
+      const news = await ask(`/state?run=${run}&after=${number}`);
+      if (news.run !== run) jobs.clear(); // the server was started anew
+      ({ run, number, ids } = news);
+      news.jobs.forEach((job) => jobs.set(job.id, job));
+      [...jobs.keys()].filter((id) => !ids.includes(id)).forEach(drop);
+      lost(false);
+      show();
+      pause = document.hidden ? 2000 : 150;
+      await new Promise((done) => setTimeout(done, pause));
+    } while (busy());
+  } catch (error) {
+    lost(true, error.message);
+    setTimeout(listen, 3000);
+  } finally {
+    asking = false;
+  }
+}
+
+function lost(is, why) {
+  if (is) complain(why);
+  else if (form.dataset.lost) complain('');
+  form.dataset.lost = is ? 'yes' : '';
+}
+
+function drop(id) {
+  jobs.delete(id);
+  if (shown === id) shown = null;
+}
+
+// The view.
+
+function where(job) {
+  if (job.state === 'waiting') {
+    const before = ids.filter((id) => {
+      const other = jobs.get(id);
+      return other && !over(other) && ids.indexOf(id) < ids.indexOf(job.id);
+    }).length;
+    return before === 1 ? 'Waiting, 1 before it' : `Waiting, ${before} before it`;
+  }
+  if (job.state === 'stopping') return 'Stopping after this step';
+  if (job.state === 'stopped') return 'Stopped';
+  if (job.state === 'failed') return 'Failed';
+  if (job.state === 'done') return `Drawn in ${job.seconds} s`;
+  const size = job.sizes[job.stage];
+  if (!job.step) {
+    // The first time with such settings a program is compiled.
+    const long = Date.now() - (clocks.get(job.id) || Date.now()) > 5000;
+    return `Drawing ${size} px: getting ready${long ? ' (compiling)' : ''}`;
+  }
+  return `Drawing ${size} px: step ${job.step} of ${job.steps}`;
+}
+
+function show() {
+  if (!jobs.has(shown)) shown = ids.length ? ids[ids.length - 1] : null;
+  const job = jobs.get(shown);
+  history();
+  $('about').hidden = $('ladder').hidden = !job;
+  $('nothing').hidden = Boolean(job && job.seen.length);
+  if (!job) {
+    $('picture').querySelector('img').hidden = true;
+    $('picture').setAttribute('href', '#view');
+    document.title = 'Imagen';
+    return;
+  }
+  const working = !over(job);
+  if (job.state === 'drawing' && !clocks.has(job.id)) {
+    clocks.set(job.id, Date.now());
+  }
+  picture(job);
+  ladder(job);
+  set($('now'), [where(job), ...facts(job)].join(' · '));
+  set($('said'), job.prompt);
+  $('failed').hidden = job.state !== 'failed';
+  set($('failed'), job.said);
+  $('remarks').replaceChildren(
+    ...job.remarks.map((text) => make('li', { textContent: text })),
+  );
+  $('stop').hidden = !working;
+  $('stop').setAttribute('aria-disabled', String(job.state === 'stopping'));
+  const done = job.state === 'done';
+  $('save').hidden = $('start').hidden = $('recipe').hidden = !done;
+  $('save').href = `/png/${job.id}?save=1`;
+  $('forget').hidden = $('another').hidden = working;
+  set($('command'), job.command);
+  set($('python'), job.python);
+  const stage = `${job.sizes[job.stage]} px`;
+  tell(job.state === 'drawing' ? `Drawing ${stage}` : where(job));
+  const drawing = [...jobs.values()].find((j) => j.state === 'drawing');
+  document.title = drawing
+    ? `${drawing.sizes[drawing.stage]} px … – Imagen`
+    : done
+      ? `${job.prompt} – Imagen`
+      : 'Imagen';
+}
+
+function facts(job) {
+  const found = [`seed ${job.seed}`];
+  if (job.negative) found.push(`avoiding “${job.negative}”`);
+  if (job.from) found.push(`from ${job.from}`);
+  return found;
+}
+
+// The last stage's own file once all is done, else what there is by now.
+function address(job, size) {
+  if (job.state === 'done' && size === job.sizes[job.sizes.length - 1]) {
+    return `/png/${job.id}`;
+  }
+  return `/look/${job.id}/${size}?n=${job.changed}`;
+}
+
+function picture(job) {
+  const image = $('picture').querySelector('img');
+  const size = job.seen.includes(resolution)
+    ? resolution
+    : job.seen[job.seen.length - 1];
+  image.hidden = !size;
+  if (!size) {
+    image.removeAttribute('src');
+    $('picture').setAttribute('href', '#view');
+    set($('nothing'), job.state === 'failed' ? '' : where(job));
+    return;
+  }
+  const source = address(job, size);
+  point(image, source);
+  image.alt = `${job.prompt}, ${size} px`;
+  $('picture').href = source;
+}
+
+function ladder(job) {
+  const list = $('ladder');
+  const kind = `${job.id} ${job.sizes}`;
+  if (list.dataset.kind !== kind) {
+    list.dataset.kind = kind;
+    list.replaceChildren(...job.sizes.map(rung));
+  }
+  job.sizes.forEach((size, stage) => {
+    const item = list.children[stage];
+    const button = item.firstChild;
+    const image = button.querySelector('img');
+    const there = job.seen.includes(size);
+    image.hidden = !there;
+    button.querySelector('.blank').hidden = there;
+    if (there) point(image, address(job, size));
+    const steps = job.all[stage];
+    const past = over(job) ? job.state === 'done' : stage < job.stage;
+    const now = stage === job.stage && job.state !== 'done' && job.steps;
+    const share = past ? 1 : now ? job.step / job.steps : 0;
+    const bar = item.querySelector('progress');
+    bar.value = share;
+    bar.hidden = over(job);
+    const last = job.sizes[job.sizes.length - 1];
+    set(item.querySelector('small'), `${steps} step${steps > 1 ? 's' : ''}`);
+    button.setAttribute('aria-disabled', String(!there));
+    const chosen = resolution === null ? over(job) && size === last : size === resolution;
+    button.setAttribute('aria-pressed', String(there && chosen));
+  });
+}
+
+function rung(size) {
+  const button = make(
+    'button',
+    { type: 'button' },
+    make('span', { className: 'blank' }),
+    make('img', { alt: '', hidden: true }),
+    make('span', {}, `${size} px`, make('small')),
+  );
+  button.addEventListener('click', () => {
+    if (button.getAttribute('aria-disabled') === 'true') return;
+    resolution = resolution === size ? null : size;
+    show();
+  });
+  const bar = make('progress', { max: 1, value: 0 });
+  bar.setAttribute('aria-label', `${size} px`);
+  return make('li', {}, button, bar);
+}
+
+// The history, the newest first.
+
+function history() {
+  const list = $('history');
+  $('empty').hidden = ids.length > 0;
+  [...items.keys()].filter((id) => !jobs.has(id)).forEach((id) => {
+    items.get(id).remove();
+    items.delete(id);
+  });
+  ids.forEach((id) => {
+    const job = jobs.get(id);
+    if (!job) return;
+    if (!items.has(id)) {
+      items.set(id, item(job));
+      list.prepend(items.get(id));
+    }
+    const button = items.get(id).firstChild;
+    button.setAttribute('aria-current', String(id === shown));
+    const image = button.querySelector('img');
+    const done = job.state === 'done';
+    image.hidden = !done;
+    if (done) point(image, `/small/${id}`);
+    const said = { waiting: 'waiting', drawing: 'drawing …' }[job.state];
+    set(button.querySelector('.state'), done ? '' : said || job.state);
+  });
+}
+
+function item(job) {
+  const button = make(
+    'button',
+    { type: 'button', title: `${job.prompt} (seed ${job.seed})` },
+    make(
+      'span',
+      { className: 'thumb' },
+      make('img', { alt: '', hidden: true, loading: 'lazy' }),
+      make('span', { className: 'state' }),
+    ),
+    make('span', { className: 'name', textContent: job.prompt }),
+  );
+  button.addEventListener('click', () => {
+    shown = job.id;
+    resolution = null;
+    show();
+    const box = $('view').getBoundingClientRect();
+    if (box.top < 0 || box.top > innerHeight / 2) $('view').scrollIntoView();
+  });
+  return make('li', {}, button);
+}
+
+// Orders.
+
+async function order(values) {
+  complain('');
+  try {
+    const { id } = await send('/draw', values);
+    shown = id;
+    resolution = null;
+    listen();
+    const box = $('view').getBoundingClientRect();
+    if (box.top > innerHeight / 2) $('view').scrollIntoView();
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+function filled() {
+  return fields()
+    .filter((field) => !field.disabled && field.value.trim())
+    .map((field) => [field.name, field.value]);
+}
+
+// Shows what the fields that are left empty mean.
+function explain() {
+  const values = presets[form.elements.preset.value] || {};
+  const upto = Number(form.elements.upto.value) || Infinity;
+  form.querySelectorAll('.stages tbody tr').forEach((row) => {
+    const off = Number(row.dataset.size) > upto;
+    row.classList.toggle('off', off);
+    row.querySelectorAll('input').forEach((input) => {
+      input.disabled = off;
+      input.placeholder = values[input.name] ?? '';
+    });
+  });
+}
+
+function chosen(picture) {
+  $('chosen').hidden = !picture;
+  form.elements.picture.value = picture ? picture.id : '';
+  if (!picture) {
+    $('file').value = '';
+    return;
+  }
+  point($('chosen').querySelector('img'), picture.address);
+  set($('chosen').querySelector('span'), picture.name);
+  form.querySelector('.more').open = true;
+}
+
+async function upload() {
+  const file = $('file').files[0];
+  chosen(null);
+  if (!file) return;
+  complain('');
+  try {
+    const path = `/source?name=${encodeURIComponent(file.name)}`;
+    const kind = { 'Content-Type': 'application/octet-stream' };
+    const picture = await ask(path, {
+      method: 'POST',
+      body: file,
+      headers: kind,
+    });
+    chosen({ ...picture, address: `/source/${picture.id}` });
+    tell(`${picture.name} is chosen`);
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+async function copy(button) {
+  const source = $(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+  } catch {
+    // No clipboard without HTTPS, but on this machine.
+    getSelection().selectAllChildren(source);
+    if (!document.execCommand('copy')) return;
+  }
+  const before = button.firstChild.data;
+  button.firstChild.data = 'Copied';
+  tell('Copied');
+  setTimeout(() => (button.firstChild.data = 'Copy'), 1500);
+}
+
+function enlarge() {
+  const dialog = document.querySelector('dialog');
+  const large = dialog.querySelector('img');
+  $('picture').addEventListener('click', (event) => {
+    event.preventDefault();
+    const image = $('picture').querySelector('img');
+    if (image.hidden) return;
+    large.src = image.src;
+    large.alt = image.alt;
+    dialog.showModal();
+  });
+  dialog.addEventListener('click', () => dialog.close());
+}
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  order(filled());
+});
+form.elements.prompt.addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  form.requestSubmit();
+});
+form.addEventListener('change', explain);
+form.querySelectorAll('.chip').forEach((chip) => {
+  chip.addEventListener('click', () => {
+    form.elements.prompt.value = chip.textContent;
+    form.elements.prompt.focus();
+  });
+});
+$('file').addEventListener('change', upload);
+$('chosen').querySelector('button').addEventListener('click', () => {
+  chosen(null);
+  $('file').focus();
+});
+$('stop').addEventListener('click', () => {
+  send('/stop', { job: shown }).then(listen, (e) => complain(e.message));
+});
+$('forget').addEventListener('click', () => {
+  send('/forget', { job: shown }).then(listen, (e) => complain(e.message));
+});
+$('another').addEventListener('click', () => {
+  const { seed, ...rest } = jobs.get(shown).fields;
+  order(rest);
+});
+$('again').addEventListener('click', () => {
+  const job = jobs.get(shown);
+  const values = { ...job.fields, seed: job.seed };
+  fields().forEach((field) => (field.value = values[field.name] || ''));
+  chosen(null);
+  explain();
+  form.elements.prompt.focus();
+});
+$('start').addEventListener('click', () => {
+  const job = jobs.get(shown);
+  const address = `/small/${job.id}`;
+  chosen({ id: job.id, name: job.file, address });
+  form.elements.strength.focus();
+});
+document.querySelectorAll('[data-copy]').forEach((button) => {
+  button.addEventListener('click', () => copy(button));
+});
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden) listen();
+});
+enlarge();
+explain();
+listen();
