@@ -4,7 +4,9 @@ import pathlib
 
 import numpy as np
 
-from imagen_jax import pictures, stage_sampler
+from imagen_jax import pictures, stage_sampler, weights
+
+CAPTIONS = 'captions.json'  # beside the sheets
 
 
 class Previews:
@@ -29,7 +31,7 @@ class Previews:
       self._low_res = np.stack([row['image'] for row in rows])
 
   def draw(self, step, params):
-    """Writes samples/step_N.png: a row per caption."""
+    """Writes samples/step_N.png, a row per caption, and the captions."""
     images = stage_sampler.draw(
       self._stage,
       params,
@@ -41,6 +43,8 @@ class Previews:
       low_res=self._low_res,
     )
     self._directory.mkdir(exist_ok=True)
+    # Small pictures leave no room for them on the sheet.
+    weights.save_json(self._directory / CAPTIONS, self._captions)
     sheet = pictures.Sheet(self._captions, 1, self._stage.resolution)
     for row, image in enumerate(images):
       sheet.add(row, 0, image)

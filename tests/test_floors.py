@@ -28,12 +28,14 @@ FLOORS = {
   'weights': 1,  # safetensors files
   'manifests': 1,  # checksums of directories
   'pictures': 1,  # PNG files
+  'packing': 1,  # of them, into tar files
   'pages': 1,  # in a browser, and their server
   'plots': 1,  # curves
   'charts': 1,  # in pages
   'accelerators': 1,  # what chips can do
   'spreading': 1,  # pictures over devices
   'hosts': 1,  # the processes of one job
+  'exchanges': 1,  # between them
   'roll_call': 1,
   'retrying': 1,  # what a disk refused
   'text': 2,
@@ -44,11 +46,13 @@ FLOORS = {
   'presets': 2,  # settings of all stages by name
   'prompts': 2,  # of users, in files
   'pretraining': 3,
+  'reporting': 3,
   'evaluation': 3,
   'serving': 3,  # of a page to draw on
   'pretrained': 3,
   'stage_sampler': 3,
   'stage_programs': 3,
+  'sampler_shapes': 3,
   'sample_flags': 3,
   'interpolation': 3,  # between captions
   'previews': 3,
@@ -56,12 +60,19 @@ FLOORS = {
   'composition': 3,  # of denoiser, guidance, thresholding
   'edits': 3,  # of pictures
   'gallery': 3,  # pictures written as files
+  'series': 3,  # long lists of pictures
+  'protocol_flags': 3,
+  'protocol_runs': 3,  # of an evaluation
   'recipes': 3,  # of pictures, in their metadata
   'jobs': 3,  # of training
+  'inputs': 3,  # of them
   'plan': 4,
   'train': 4,
   'sample': 4,
   'pretrain_text': 4,
+  'train_judge': 4,
+  'drawbench': 4,
+  'guidance_curve': 4,
   'train_judge': 4,
   'bind': 4,
   'embed': 4,
@@ -73,6 +84,7 @@ FLOORS = {
   'clip_score': 4,
   'convert_inception': 4,
   'data_report': 4,
+  'report': 4,
   'build_tfds': 4,
   'cli': 4,
 }
@@ -85,6 +97,8 @@ SAME_FLOOR = {
   ('serving', 'cascade'),
   ('serving', 'edits'),
   ('serving', 'recipes'),
+  ('protocol_runs', 'evaluation'),
+  ('protocol_flags', 'evaluation'),
 }
 
 # What setup.py installs always, by import name. ml_dtypes comes with jax.
