@@ -1,28 +1,47 @@
-"""Scores a cascade on emoji_scenes: did it draw what was asked?
+"""Scores a cascade on emoji_scenes or COCO: by a split, or by a protocol.
 
   python -m imagen_jax.evaluate --cascade=DIR --split=test_binding --num=100
+  python -m imagen_jax.evaluate --cascade=DIR --protocol=coco30k --coco=DIR
+  python -m imagen_jax.evaluate --table FILE FILE
 
 Draws the captions of a split, reads every picture back with the checker of
 the data set and prints, per split, the share that is right, part by part,
 with its 95% interval, and the checker's own ceiling beside it. The captions
 are fixed, the pictures are kept, and the same command goes on where it was
 interrupted. A sheet of successes and failures lies beside the pictures.
+
+A protocol is a frozen description of captions, drawing and measuring; its
+score comes with the description's id, and --table puts scores.json files of
+one id into a table, never of two.
 """
 
 import argparse
 import dataclasses
 import json
-import math
 import pathlib
 import sys
 
 import tqdm
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import compilation_cache, flags, pictures, weights
+from imagen_jax import (
+  compilation_cache,
+  flags,
+  pictures,
+  protocol_flags,
+  protocol_runs,
+  weights,
+)
 from imagen_jax.data.emoji_scenes import checker, scenes, splits
-from imagen_jax.evaluation import alignment, questions, records, sheets
+from imagen_jax.evaluation import (
+  alignment,
+  protocols,
+  questions,
+  records,
+  sheets,
+)
 
+NUM = 100  # pictures per split
 UPTO = 256  # pixels; the checker looks at 64, so more shows no more
 SCORES = 'scores.json'
 
@@ -31,7 +50,8 @@ def parser():
   """The command line."""
   p = flags.Parser(
     prog='python -m imagen_jax.evaluate',
-    description='Scores a cascade on the scenes of the embedded data set.',
+    description='Scores a cascade on the scenes of the embedded data set, or '
+    'by a protocol.',
     allow_abbrev=False,
   )
   add = p.add_argument
@@ -39,17 +59,15 @@ def parser():
   add(
     '--split',
     type=_splits,
-    default=('prompts',),
     metavar='NAME[,NAME...]',
     help=f'what to draw: {", ".join(splits.SIZES)} (default: prompts)',
   )
   add(
     '--num',
     type=flags.whole('pictures', 1, 1_000_000),
-    default=100,
     metavar='N',
     help='pictures per split, at most what it holds; always the same ones, '
-    'and more later adds to them (default: 100)',
+    "and more later adds to them (default: 100, or the protocol's)",
   )
   add(
     '--upto',
@@ -61,9 +79,9 @@ def parser():
   add(
     '--out',
     metavar='DIR',
-    default='evaluation',
     help='directory for pictures, records, sheets and scores; the same one '
-    'goes on where it was interrupted (default: evaluation)',
+    'goes on where it was interrupted (default: evaluation, or the name of '
+    'the protocol)',
   )
   add(
     '--vocabulary',
@@ -93,16 +111,30 @@ def parser():
       metavar='X[,X...]',
       help=f"{unit}; one value or one per stage (default: the stages' own)",
     )
+  protocol_flags.add_flags(p)
+  add(
+    '--table',
+    nargs='+',
+    metavar='FILE',
+    help='prints the scores.json files of one protocol as a table, and does '
+    'nothing else (default: none)',
+  )
   return p
 
 
 def main(argv=None):
   """Runs the command line; returns the exit code, 2 for bad input."""
   args = parser().parse_args(argv)
-  out = pathlib.Path(args.out)
+  out = pathlib.Path(args.out or args.protocol or 'evaluation')
   try:
+    if args.table:
+      print(table(args.table))
+      return 0
+    protocol_flags.check_flags(args)
     compilation_cache.enable()
     cascade = cascade_lib.load_cascade(args.cascade)
+    if args.protocol:
+      return by_protocol(args, cascade, out)
     plan = cascade.plan(
       upto=args.upto or last_stage(cascade),
       guidance=args.guidance,
@@ -113,8 +145,9 @@ def main(argv=None):
     vocabulary = args.vocabulary or questions.claimed(cascade.words)
     records.claim(out, settings(cascade, plan, vocabulary, args))
     rows, scores = [], {}
-    for split in args.split:
-      chosen = questions.examples(split, vocabulary, args.num, args.paraphrase)
+    num = args.num or NUM
+    for split in args.split or ('prompts',):
+      chosen = questions.examples(split, vocabulary, num, args.paraphrase)
       judged = run(cascade, plan, chosen, vocabulary, args.seed, out)
       rows += questions.breakdown(split, chosen, judged)
       write_sheet(split, judged, cascade, out)
@@ -129,6 +162,29 @@ def main(argv=None):
     f'data set itself.\nPictures, records and sheets are in {out}.'
   )
   return 0
+
+
+def by_protocol(args, cascade, out):
+  """Draws and measures as a protocol says; the exit code."""
+  protocol = protocols.PROTOCOLS[args.protocol].with_changes(
+    cascade, **{name: getattr(args, name) for name in protocols.CHANGES}
+  )
+  _, text = protocol_runs.run(
+    protocol, cascade, protocol_flags.options(args), out
+  )
+  print(text)
+  return 0
+
+
+def table(paths):
+  """The text of --table."""
+  absent = 'does not exist; give scores.json files of this command or of fid'
+  return protocols.table(
+    {
+      path: protocols.read(path, weights.load_json(path, f'{path} {absent}'))
+      for path in paths
+    }
+  )
 
 
 def last_stage(cascade):
@@ -204,9 +260,8 @@ def drawn(cascade, plan, missing, seed, out):
       yield example, pictures.read_png(path)[0]
     else:
       fresh.append(example)
-  # Whole batches of every stage: grouping neither costs nor changes anything.
-  batches = [s.sampling.batch for s in cascade.stages[: len(plan)]]
-  group = math.lcm(*batches)
+  # Whole batches of every stage on every device: that changes nothing.
+  group = cascade.group(len(plan))
   for first in range(0, len(fresh), group):
     part = fresh[first : first + group]
     requests = [

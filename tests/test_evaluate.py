@@ -29,7 +29,7 @@ class Book:
       )
       for r in (64, 256)
     )
-    self.pages, self.drawn = {}, []
+    self.pages, self.drawn, self.calls = {}, [], []
     for split in ('prompts', 'test_binding'):
       data = source.EmojiScenes(split, 'lite')
       for index in range(20):
@@ -44,7 +44,11 @@ class Book:
       if s.resolution <= upto
     )
 
+  def group(self, num_stages):
+    return 4
+
   def draw(self, requests, plan, *, seed=0, progress=None):
+    self.calls.append(len(requests))
     images = []
     for request in requests:
       scene = self.pages[request.caption]
@@ -68,7 +72,8 @@ def test_scores_resumes_and_grows(book, tmp_path, capsys):
   command = ['--split=test_binding', f'--out={out}', '--num']
   assert evaluate.main([*command, '5']) == 0
   first = capsys.readouterr().out
-  assert len(book.drawn) == 5
+  # In groups that fill every device.
+  assert len(book.drawn) == 5 and book.calls == [4, 1]
   # A kill between picture and record: read again, not drawn again.
   path = out / 'test_binding.jsonl'
   lines = path.read_text().splitlines(keepends=True)

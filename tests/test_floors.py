@@ -73,7 +73,6 @@ FLOORS = {
   'train_judge': 4,
   'drawbench': 4,
   'guidance_curve': 4,
-  'train_judge': 4,
   'bind': 4,
   'embed': 4,
   'evaluate': 4,

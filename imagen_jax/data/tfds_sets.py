@@ -26,6 +26,13 @@ def builder(name: str, data_dir: str | None):
       f"tfds:{name} needs tensorflow-datasets: pip install 'imagen-jax[data]'"
     ) from e
   try:
+    # By the files alone: the code of most builders imports TensorFlow.
+    return tfds.core.read_only_builder.builder_from_files(
+      name, data_dir=data_dir
+    )
+  except tfds.core.DatasetNotFoundError:
+    pass  # the code may know better, and says what is missing
+  try:
     if name.startswith('emoji_scenes/'):
       config = name.removeprefix('emoji_scenes/')
       found = tfds_builder.builder(config, data_dir=data_dir)
@@ -35,15 +42,22 @@ def builder(name: str, data_dir: str | None):
       raise ValueError(f'nothing is prepared in {found.data_path}')
     return found
   except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as e:
-    reason = str(e).strip().splitlines()[0][:160]
+    reason = str(e).strip().splitlines()[0][:160].rstrip('.')
     raise ValueError(
-      f'tfds:{name}: {reason}; prepare it first: tfds build {name} '
-      '--file_format=array_record'
+      f'tfds:{name}: {reason}; prepare it first: {_how_to_prepare(name)}'
     ) from e
   except ImportError as e:
     raise ValueError(
-      f"tfds:{name}: its builder needs {e.name}: pip install 'imagen-jax[data]'"
+      f'tfds:{name} is not prepared in {data_dir or "the directory of TFDS"}; '
+      f'preparing it needs {e.name or "tensorflow"}: pip install '
+      f"'imagen-jax[data]', then {_how_to_prepare(name)}"
     ) from e
+
+
+def _how_to_prepare(name):
+  if name.startswith('emoji_scenes/'):  # not of TFDS's register
+    return 'see docs/data.md, The scenes as TFDS data'
+  return f'tfds build {name} --file_format=array_record'
 
 
 def is_random_access(found) -> bool:
@@ -53,11 +67,17 @@ def is_random_access(found) -> bool:
 
 def check_features(found, features, name: str) -> None:
   """Raises ValueError listing the features there are."""
-  there = {}
-  for path, feature in found.info.features.items():
-    there[path] = dict(feature) if isinstance(feature, dict) else feature
+  there = _tree(found.info.features)
   for path in features:
     sequential.feature(there, path, name)
+
+
+def _tree(feature):
+  """Nested dicts of features: {'captions': {'text': ...}} of a Sequence too."""
+  inner = getattr(feature, 'feature', feature)  # of a Sequence
+  if not hasattr(inner, 'items'):  # FeaturesDict is no Mapping
+    return inner
+  return {name: _tree(one) for name, one in inner.items()}
 
 
 class Records:
@@ -136,7 +156,7 @@ class Records:
 
 def _data_source(found, split, image, name):
   try:
-    return found.as_data_source(split=split, decoders=_undecoded(image))
+    return found.as_data_source(split=split, decoders=_undecoded(found, image))
   except (ValueError, KeyError) as e:
     raise _no_split(f'tfds:{name}', split, found.info.splits) from e
   except (RuntimeError, OSError) as e:
@@ -152,11 +172,14 @@ def _unreadable(what, error):
   )
 
 
-def _undecoded(image):
+def _undecoded(found, image):
   """The `decoders` that leave a picture as the bytes of its file."""
   import tensorflow_datasets as tfds
 
-  return sequential.nested(image, tfds.decode.SkipDecoding())
+  skip = tfds.decode.SkipDecoding()
+  if image in found.info.features:  # with slashes in its name, maybe
+    return {image: skip}
+  return sequential.nested(image, skip)
 
 
 def _no_split(name, split, there):
@@ -165,8 +188,34 @@ def _no_split(name, split, there):
   )
 
 
+def stored_rows(name, data_dir, splits, image):
+  """Nested rows of splits in the order they are stored, pictures undecoded."""
+  found = builder(name, data_dir)
+  for split in splits:
+    if split not in found.info.splits:
+      raise _no_split(f'tfds:{name}', split, found.info.splits)
+    if is_random_access(found):
+      yield from _data_source(found, split, image, name)
+    else:
+      data = functools.partial(
+        found.as_dataset,
+        split=split,
+        decoders=_undecoded(found, image),
+        shuffle_files=False,
+      )
+      yield from _rows(data, f'tfds:{name}/{split}')
+
+
 def forward_items(name, data_dir, split, image, caption):
   """`items` of a `sequential.Forward`, through tf.data."""
+  try:
+    import tensorflow  # noqa: F401 TFDS would say late that it is missing
+  except ImportError as e:
+    raise ValueError(
+      f'tfds:{name} is not stored as ArrayRecord: reading it needs TensorFlow, '
+      "pip install 'imagen-jax[data]'; or prepare it with "
+      '--file_format=array_record'
+    ) from e
   return functools.partial(_read_forward, name, data_dir, split, image, caption)
 
 
@@ -183,7 +232,7 @@ def _read_forward(name, data_dir, split, image, caption, epoch):
   def shuffled():
     data = found.as_dataset(
       split=split,
-      decoders=_undecoded(image),
+      decoders=_undecoded(found, image),
       # A set whose order means something refuses to be read in another.
       shuffle_files=not found.info.disable_shuffling,
       read_config=options,

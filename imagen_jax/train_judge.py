@@ -1,0 +1,246 @@
+"""Trains the learned judge of emoji scenes, some ten minutes of one core.
+
+  python -m imagen_jax.train_judge --gin_file=gin/scenes_judge.gin \
+      --workdir=DIR
+
+The same command again resumes from the newest checkpoint. DIR/judge is what
+`evaluate` takes as --judge; the shipped one was made by this command.
+"""
+
+import dataclasses
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from imagen_jax import fields, partitioning
+from imagen_jax.data import pipeline
+from imagen_jax.evaluation import judge as judge_lib
+from imagen_jax.evaluation import judge_examples
+from imagen_jax.models import judge as network
+from imagen_jax.training import checkpoints as checkpoints_lib
+from imagen_jax.training import metrics as metrics_lib
+from imagen_jax.training import optimizers
+from imagen_jax.training import state as state_lib
+
+# Weight of each part of the loss: centres count most, they decide the others.
+_WEIGHTS = {'nouns': 1.0, 'colours': 1.0, 'boxes': 0.2, 'backgrounds': 0.3}
+_HARM = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JudgeTraining:
+  """One training of a judge."""
+
+  model: network.JudgeConfig
+  vocabulary: str = 'lite'
+  optimizer: optimizers.Adam | optimizers.Muon = optimizers.Adam()
+  learning_rate: optimizers.LearningRate = optimizers.LearningRate(peak=2e-3)
+  clip: float | None = 1.0  # global gradient norm; None = off
+  batch_size: int = 64  # scenes, over all devices
+  steps: int = 1_500  # updates
+  seed: int = 0  # of initialisation and of what is done to the pictures
+  ema_decay: float = 0.998
+  mesh: partitioning.MeshConfig = partitioning.MeshConfig()
+  log_every: int = 50  # steps
+  validate_every: int = 500  # steps
+  validation_batches: int = 4
+  checkpoint_every: int = 250  # steps
+  keep: int = 2  # newest checkpoints kept
+
+  def __post_init__(self):
+    fields.require_within(
+      self,
+      clip=(1e-6, math.inf),
+      batch_size=(1, math.inf),
+      steps=(1, math.inf),
+      seed=(0, 2**32 - 1),
+      ema_decay=(0, 1),
+      log_every=(0, math.inf),
+      validate_every=(0, math.inf),
+      validation_batches=(1, math.inf),
+      checkpoint_every=(0, math.inf),
+      keep=(1, math.inf),
+    )
+
+  def examples(self, split) -> judge_examples.JudgeExamples:
+    """The batches of 'train' or 'validation'."""
+    return judge_examples.JudgeExamples(
+      vocabulary=self.vocabulary,
+      split=split,
+      batch_size=self.batch_size,
+      resolution=self.model.resolution,
+      cells=self.model.cells,
+      seed=self.seed,
+    )
+
+
+def describe(config):
+  """What `--dry_run` prints."""
+  shapes = jax.eval_shape(
+    lambda key: network.init(config.model, key), jax.random.key(0)
+  )
+  return (
+    f'{state_lib.count(shapes):,} parameters; {config.steps:,} steps of '
+    f'{config.batch_size}'
+  )
+
+
+def losses(answers: network.Reading, batch) -> dict[str, jax.Array]:
+  """The parts of the loss, scalars; their weighted sum is trained."""
+  objects = jnp.maximum(batch['taken'].sum(), 1.0)
+
+  def at(values):
+    """[b, g, g, n] -> [b, places, n]."""
+    rows = values.reshape(len(values), -1, values.shape[-1])
+    return jnp.take_along_axis(rows, batch['places'][..., None], axis=1)
+
+  def mean(values):
+    return (values * batch['taken']).sum() / objects
+
+  def cross(logits, numbers):
+    told = jax.nn.log_softmax(logits)
+    return -jnp.take_along_axis(told, numbers[..., None], axis=-1)[..., 0]
+
+  wrong = jnp.abs(at(answers.boxes) - batch['boxes']).sum(axis=-1)
+  return {
+    'centres': focal(answers.centres, batch['heat']) / objects,
+    'nouns': mean(cross(at(answers.nouns), batch['nouns'])),
+    'colours': mean(cross(at(answers.colours), batch['colours'])),
+    'boxes': mean(wrong),
+    'backgrounds': cross(answers.backgrounds, batch['backgrounds']).mean(),
+    'harm': jnp.square(answers.harm - batch['harm']).sum(axis=-1).mean(),
+  }
+
+
+def focal(logits, heat):
+  """Penalty-reduced focal loss (Zhou et al. 2019, equation 1), summed."""
+  p = jax.nn.sigmoid(logits)
+  centre = heat == 1.0
+  there = -jax.nn.log_sigmoid(logits) * (1 - p) ** 2
+  elsewhere = -jax.nn.log_sigmoid(-logits) * p**2 * (1 - heat) ** 4
+  return jnp.where(centre, there, elsewhere).sum()
+
+
+def total(parts):
+  """The loss that is trained."""
+  weighted = sum(weight * parts[name] for name, weight in _WEIGHTS.items())
+  return parts['centres'] + _HARM * parts['harm'] + weighted
+
+
+def make_train_step(config, optimizer, mesh, shardings):
+  """The jitted (state, batch) -> (state, metrics)."""
+  model = network.Judge(config.model)
+
+  def train_step(state, batch):
+    def loss(params):
+      parts = losses(model.apply({'params': params}, batch['pictures']), batch)
+      return total(parts), parts
+
+    (value, parts), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+    norm = optimizers.global_norm(grads)
+    state = state_lib.apply_gradients(state, grads, optimizer, config.ema_decay)
+    return state, {'loss': value, 'grad_norm': norm, **parts}
+
+  return jax.jit(
+    train_step,
+    donate_argnums=0,
+    out_shardings=(shardings, partitioning.replicated(mesh)),
+  )
+
+
+def make_validation(config, mesh):
+  """A function of params: loss on scenes and harm that are never trained on."""
+  model = network.Judge(config.model)
+
+  @jax.jit
+  def loss(params, batch):
+    return total(
+      losses(model.apply({'params': params}, batch['pictures']), batch)
+    )
+
+  unseen = config.examples('validation')
+  held_out = [
+    partitioning.put_batch(unseen.batch(k), mesh)
+    for k in range(config.validation_batches)
+  ]
+
+  def validate(params):
+    return {'validation_loss': np.mean([loss(params, b) for b in held_out])}
+
+  return validate
+
+
+def identity(config):
+  """What must not change between a checkpoint and the run resuming from it."""
+  return {
+    'model': repr(config.model),
+    'vocabulary': config.vocabulary,
+    'optimizer': type(config.optimizer).__name__,
+    'batch_size': config.batch_size,
+    'seed': config.seed,
+  }
+
+
+def train(config, workdir):
+  """Runs to `config.steps`, resuming if it can; returns the state."""
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  mesh = partitioning.make_mesh(config.mesh)
+  partitioning.check_batch(config.batch_size, mesh)
+  optimizer = optimizers.make(
+    config.optimizer, config.learning_rate, config.clip
+  )
+  state, shardings = state_lib.create(
+    lambda key: network.init(config.model, key),
+    optimizer,
+    mesh,
+    config.mesh,
+    jax.random.key(config.seed),
+  )
+  train_step = make_train_step(config, optimizer, mesh, shardings)
+  validate = make_validation(config, mesh)
+  with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
+    state, start = checkpoints.resume(state, identity(config))
+    log = metrics_lib.Metrics(workdir, start)
+    progress = metrics_lib.Progress(
+      start, config.steps, config.batch_size, 'scenes'
+    )
+    stream = pipeline.prefetch(config.examples('train').batch, start)
+    for step in range(start + 1, config.steps + 1):
+      state, metrics = train_step(
+        state, partitioning.put_batch(next(stream), mesh)
+      )
+      if progress.is_due(step, config.log_every):
+        metrics_lib.require_finite(metrics, step)
+        log.write(step, **metrics)
+        progress.report(step, **metrics)
+      if progress.is_due(step, config.validate_every):
+        log.write(step, **validate(state.ema))
+      if progress.is_due(step, config.checkpoint_every):
+        metrics_lib.require_finite(metrics, step)
+        write(config, state, workdir)  # first, as `pretrain_text` does
+        checkpoints.save(step, state, identity(config))
+    stream.close()
+    log.close()
+  return state
+
+
+def write(config, state, workdir):
+  """Writes `workdir/judge`, with averaged weights."""
+  judge_lib.save(
+    workdir / 'judge',
+    config.model,
+    jax.device_get(state.ema),
+    config.vocabulary,
+  )
+
+
+if __name__ == '__main__':
+  # By name: gin must bind the classes of imagen_jax.train_judge.
+  from imagen_jax import cli
+  from imagen_jax import train_judge as module
+
+  cli.run(module.train, module.JudgeTraining, module.describe)
