@@ -1,0 +1,92 @@
+"""Frozen descriptions: their ids, what changes them, and tables."""
+
+import dataclasses
+import types
+
+import pytest
+
+from imagen_jax.evaluation import protocols, sides
+
+
+def _cascade(*sizes):
+  return types.SimpleNamespace(
+    stages=tuple(types.SimpleNamespace(resolution=size) for size in sizes)
+  )
+
+
+def test_the_frozen_ones_are_frozen():
+  """Whoever changes one has to give it another version, and this test."""
+  ids = {
+    name: sides.identity(protocol.describe())
+    for name, protocol in protocols.PROTOCOLS.items()
+  }
+  assert ids == IDS
+  coco = protocols.PROTOCOLS['coco30k']
+  assert coco.num == 30_000 and coco.reference_num == 40_504
+  assert [s.guidance for s in coco.stages] == [1.35, 8.0]  # table 1
+  assert [s.aug_level for s in coco.stages] == [0, 0]  # best FID, D.2
+
+
+IDS = {
+  'coco30k': '9f568ea76324',
+  'coco10k': 'd87972c7430d',
+  'scenes': '7c563e3d922e',
+  'scenes_64': 'eeb5bdc7ee2c',
+}
+
+
+def test_changes_change_the_id_and_the_title():
+  cascade, coco = _cascade(64, 256, 1024), protocols.PROTOCOLS['coco30k']
+  same = coco.with_changes(cascade, upto=256, num=30_000, seed=0, steps=None)
+  assert same == coco and same.title == 'coco30k'
+  found = coco.with_changes(cascade, num=10, guidance=[2.0])
+  assert found.title == 'coco30k, num changed, guidance changed'
+  assert [s.guidance for s in found.stages] == [2.0, 2.0]
+  assert sides.identity(found.describe()) != sides.identity(coco.describe())
+  large = coco.with_changes(cascade, upto=1024)
+  assert large.resolutions == (64, 256, 1024) and large.crop == 1024
+  small = coco.with_changes(cascade, upto=64)
+  assert small.stages == coco.stages[:1] and small.crop == 64
+  with pytest.raises(ValueError, match='steps has 3 values, 2 stages'):
+    coco.with_changes(cascade, steps=[1, 2, 3])
+  # How fast it is drawn is no part of it.
+  fast = dataclasses.replace(coco.stages[0], batch=64)
+  fast = dataclasses.replace(coco, stages=(fast, coco.stages[1]))
+  assert fast.describe() == coco.describe()
+
+
+def test_a_smaller_choice_is_the_start_of_a_larger():
+  ids = list(range(1000, 3000, 7))
+  chosen = protocols.ranked(ids, 0)
+  assert sorted(chosen) == ids and chosen != ids
+  assert protocols.ranked(ids[::-1], 0) == chosen
+  assert protocols.ranked(ids, 1) != chosen
+
+
+def _result(num=1, **more):
+  protocol = dataclasses.replace(protocols.PROTOCOLS['scenes'], num=num)
+  return protocols.result(
+    'scenes', protocol.describe(), 'abc', {'scene_fid': 1.5 + num}, **more
+  )
+
+
+def test_tables_of_one_protocol_alone():
+  text = protocols.table({'a': _result(), 'b': _result(clip={'sha256': 'x'})})
+  assert text.count('2.5') == 2 and _result()['protocol_id'] in text
+  with pytest.raises(ValueError, match='num is 1 there and 2 here; scores of'):
+    protocols.table({'a': _result(), 'b': _result(2)})
+  clips = [_result(clip={'sha256': x * 64}) for x in 'xy']
+  with pytest.raises(ValueError, match='of different models do not belong'):
+    protocols.table(dict(zip('ab', clips)))
+  theirs = {
+    'protocol': {'network': 'n'},
+    'protocol_id': sides.identity({'network': 'n'}),
+    'fid': 3.25,
+    'kid': 0.5,
+  }
+  assert '3.25' in protocols.table({'fid': theirs, 'again': theirs})
+  with pytest.raises(ValueError, match='do not belong in one table'):
+    protocols.table({'fid': theirs, 'a': _result()})
+  for value in ([], {'fid': 3}, {'protocol': 3}):
+    with pytest.raises(ValueError, match='holds no score with its protocol'):
+      protocols.read('x.json', value)
