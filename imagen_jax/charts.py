@@ -120,12 +120,11 @@ def _fewer(points):
   """At most about _MOST points: of each stretch the lowest and the highest."""
   if len(points) <= _MOST:
     return points
-  kept = []
+  kept = {0, len(points) - 1}
   for part in np.array_split(np.arange(len(points)), _MOST // 2):
     ys = [points[i][1] for i in part]
-    ends = {part[int(np.argmin(ys))], part[int(np.argmax(ys))]}
-    kept += [points[i] for i in sorted(ends)]
-  return [points[0], *kept[1:-1], points[-1]]
+    kept |= {int(part[np.argmin(ys)]), int(part[np.argmax(ys)])}
+  return [points[i] for i in sorted(kept)]
 
 
 def _numbers(panel):

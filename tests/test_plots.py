@@ -22,6 +22,33 @@ def test_ticks_are_round_and_hold_all_values(values, expected):
   np.testing.assert_allclose(found, expected)
 
 
+@pytest.mark.parametrize(
+  ('values', 'expected'),
+  [
+    ([0.03, 0.2], [0.02, 0.05, 0.1, 0.2]),
+    ([3, 3], [2, 5]),
+    ([1, 1], [1, 2]),
+    ([2, 700_000], [1, 10, 100, 1e3, 1e4, 1e5, 1e6]),
+  ],
+)
+def test_logarithmic_ticks(values, expected):
+  assert plots.log_ticks(values) == expected
+
+
+def test_a_logarithmic_axis_has_no_place_for_zero():
+  with pytest.raises(ValueError, match='0 has no place'):
+    plots.log_ticks([0, 1])
+
+
+def test_equal_factors_are_equally_far_apart():
+  curve = plots.Curve(label='a', x=[0, 1], y=[1, 100])
+  panel = plots.Panel(
+    title='', x_label='', y_label='', curves=[curve], y_log=True
+  )
+  _, up = plots.axes(panel)
+  np.testing.assert_allclose([up.place(y) for y in (1, 10, 100)], [0, 0.5, 1])
+
+
 def test_a_curve_goes_through_its_points():
   curve = plots.Curve(label='a', x=[0, 1, 2], y=[0, 10, 0])
   panel = plots.Panel(title='t', x_label='x', y_label='y', curves=[curve])

@@ -67,7 +67,7 @@ def _figures(run):
   batch = run.settings.get('TrainConfig.batch_size')
   if batch:
     found.append(
-      ('pictures seen', charts.number(steps * batch), f'{batch} each')
+      ('pictures seen', charts.number(steps * batch), f'{batch:,} a step')
     )
   where, losses = run.series('loss')
   if losses:

@@ -101,12 +101,12 @@ def read(workdir: str) -> Run:
 def literals(config: str) -> dict[str, object]:
   """'Class.field' -> value, of the settings of a gin file that are literals.
 
-  As `gin.operative_config_str` writes them: a long value goes on behind a
-  backslash. References and macros are no literals and left out.
+  As `gin.operative_config_str` writes them: a long value goes on in lines that
+  are indented. References and macros are no literals and left out.
   """
   found = {}
   pattern = r'^(?:[\w/.]*[./])?(\w+\.\w+) = (.+)$'
-  joined = re.sub(r'\\\n\s*', '', config)
+  joined = re.sub(r'\\?\n[ \t]+', ' ', config)
   for name, value in re.findall(pattern, joined, re.MULTILINE):
     try:
       found[name] = ast.literal_eval(value)
