@@ -11,11 +11,12 @@ needs when it is called.
 __version__ = '0.1.0'
 
 
-def load_cascade(path=None, *, devices=None):
+def load_cascade(path=None, *, devices=None, rows_from=None):
   """The cascade in directory `path`; None is the one that ships with us.
 
-  It draws on `devices`, None = all of this process.
+  It draws on `devices`, None = all of this process; at stages from the
+  resolution `rows_from` on these share the rows of each picture.
   """
   from imagen_jax import cascade  # heavy: flax, the networks
 
-  return cascade.load_cascade(path, devices=devices)
+  return cascade.load_cascade(path, devices=devices, rows_from=rows_from)

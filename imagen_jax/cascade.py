@@ -76,6 +76,8 @@ class Cascade:
     grid: str | Sequence[str] | None = None,
     threshold: str | Sequence[str] | None = None,
     percentile: float | Sequence[float] | None = None,
+    in_turn: bool | None = None,
+    size: tuple[int, int] | None = None,
     negative: str | None = None,
     source: edits.Source | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -98,6 +100,11 @@ class Cascade:
       grid: what the steps divide evenly, one of `stages.GRIDS`.
       threshold: of section 2.3, one of `stages.THRESHOLDS`.
       percentile: of dynamic thresholding, percent in (1, 100].
+      in_turn: whether guidance's two network calls come one after the other,
+          for half the memory.
+      size: (height, width) of the pictures that come out; None = square, of
+          the last stage's resolution. Others than the network was trained on
+          are its own risk.
       negative: a caption to lead away from where guidance is on; None = from
         no caption, as in the paper.
       source: a picture to change; None = from noise.
@@ -105,7 +112,7 @@ class Cascade:
         network steps over all batches of the stage.
 
     Returns:
-      uint8 [captions * num_images, r, r, 3], the pictures of a caption
+      uint8 [captions * num_images, h, w, 3], the pictures of a caption
       together. What is odd about a caption is a warning.
     """
     if isinstance(captions, str):
@@ -122,6 +129,7 @@ class Cascade:
       grid=grid,
       threshold=threshold,
       percentile=percentile,
+      in_turn=in_turn,
     )
     for remark in self.remarks(captions):
       warnings.warn(remark, stacklevel=2)
@@ -134,6 +142,7 @@ class Cascade:
       requests,
       plan,
       seed=seed,
+      size=size,
       negative=negative,
       source=source,
       progress=progress,
@@ -143,7 +152,7 @@ class Cascade:
     """Settings of the stages to run: a tuple of `stages.Sampling`.
 
     Takes what `sample` takes: guidance, steps, aug_level, sampler, grid,
-    threshold, percentile. Raises ValueError where they make no sense.
+    threshold, percentile, in_turn. Raises ValueError where they make no sense.
     """
     drawn = self._stages_upto(upto)
     named = presets.settings(preset, len(self.stages), self.presets)
@@ -183,20 +192,21 @@ class Cascade:
     plan,
     *,
     seed=0,
+    size=None,
     negative=None,
     source=None,
     progress=None,
     watch=None,
     measure=None,
   ) -> np.ndarray:
-    """Draws a picture of each text [n, l, d], of mask [n, l]: [n, r, r, 3].
+    """Draws a picture of each text [n, l, d], of mask [n, l]: [n, h, w, 3].
 
     Args:
       text, mask: embeddings of captions, or between those of several: a mask
         may hold numbers in [0, 1].
       index: [n] numbers of the pictures within their caption.
       plan: see `plan`.
-      seed, negative, source, progress: see `sample`.
+      seed, size, negative, source, progress: see `sample`.
       watch, measure: called with a stage's name and then as
         `stage_sampler.draw` does, on what the pictures are on the way.
     """
@@ -204,13 +214,20 @@ class Cascade:
       raise ValueError(
         f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
       )
+    sizes = stages_lib.picture_sizes(self.stages[: len(plan)], size)
+    if size is not None and source is not None:
+      raise ValueError(
+        'a picture to change is square; leave out the size, or the picture'
+      )
     if negative is not None:
       negative = tuple(
         np.repeat(x, len(index), axis=0)
         for x in self.encoder.encode([negative])
       )
     pictures = None
-    for stage, params, sampling in zip(self.stages, self.params, plan):
+    for stage, params, sampling, (height, width) in zip(
+      self.stages, self.params, plan, sizes
+    ):
       try:
         pictures = stage_sampler.draw(
           stage,
@@ -221,6 +238,7 @@ class Cascade:
           index=index,
           sampling=sampling,
           low_res=pictures,
+          size=(height, width),
           negative=negative,
           edit=source and source.at(stage.resolution, len(index)),
           devices=self.devices,

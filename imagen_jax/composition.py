@@ -39,7 +39,10 @@ class Inputs:
 
 def make_denoise(stage, sampling, params, inputs):
   """Network -> x0 -> guidance -> thresholding, composed."""
-  denoise = guidance.guided_batch(
+  guided = guidance.guided_batch
+  if sampling.in_turn:
+    guided = guidance.guided_in_turn
+  denoise = guided(
     _make_predict(stage, params),
     inputs.condition,
     inputs.null,

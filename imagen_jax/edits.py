@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 import PIL.Image
 
-from imagen_jax import stage_sampler
+from imagen_jax import spreading, stage_sampler
 from imagen_jax.data import images
 
 STRENGTH = 0.6  # share of the steps done anew, without a mask
@@ -172,6 +172,9 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
     height, width = picture.shape[:2]
     low_res = _padded(picture, _multiple(stage) // factor)
     size = tuple(factor * n for n in low_res.shape[:2])
+    cut, devices = cascade.cut(stage), cascade.devices
+    if cut and len(on := spreading.dividing(devices, size[0])) < len(devices):
+      devices, params = on, spreading.place(params, on)
     picture = stage_sampler.draw(
       stage,
       params,
@@ -182,7 +185,8 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
       sampling=sampling,
       low_res=low_res[None],
       size=size,
-      devices=cascade.devices,
+      devices=devices,
+      cut=cut,
       progress=progress
       and (lambda step, steps, name=stage.name: progress(name, step, steps)),
     )[0, : factor * height, : factor * width]
@@ -215,9 +219,7 @@ def upscaling(cascade, picture, plan):
 
 def _multiple(stage):
   """What the sides of a stage's pictures must be a multiple of."""
-  model = stage.model
-  factor = stage.resolution // stage.low_res
-  return math.lcm(factor, model.fold * math.prod(model.strides))
+  return math.lcm(stage.resolution // stage.low_res, stage.model.multiple)
 
 
 def _padded(picture, multiple):

@@ -34,6 +34,7 @@ class Order:
   out: pathlib.Path
   num_images: int = 1  # of each prompt
   seed: int = 0
+  size: tuple[int, int] | None = None  # height, width; None = square
   negative: str | None = None
   source: edits.Source | None = None
   save_steps: bool = False  # a strip of how each came about, beside it
@@ -68,6 +69,7 @@ class Order:
       self.seed,
       negative=self.negative,
       edit=self.source and self.source.said(),
+      size=self.size,
     )
 
 
@@ -174,6 +176,7 @@ def _images(order, part, bar, seen, failed):
       requests,
       order.plan,
       seed=order.seed,
+      size=order.size,
       negative=order.negative,
       source=order.source,
       progress=bar.report,
@@ -204,6 +207,7 @@ def interpolate(order, n):
       n,
       order.plan,
       seed=order.seed,
+      size=order.size,
       negative=order.negative,
       progress=bar.report,
     )
@@ -275,12 +279,18 @@ def draw_again(cascade, recipe, path, out):
       [request],
       plan,
       seed=recipe.seed,
+      size=recipe.size,
       negative=recipe.negative,
       progress=bar.report,
     )
   fresh = out / f'{pathlib.Path(path).stem}_again.png'
   text = recipes.write(
-    cascade, plan, request, recipe.seed, negative=recipe.negative
+    cascade,
+    plan,
+    request,
+    recipe.seed,
+    negative=recipe.negative,
+    size=recipe.size,
   )
   pictures.write_png(fresh, image, text)
   return fresh, image

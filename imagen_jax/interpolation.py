@@ -47,7 +47,7 @@ def between(text, mask, n):
 
 
 def draw(cascade, captions, n, plan, *, seed=0, **options):
-  """Pictures from caption to caption: uint8 [k - 1, n, r, r, 3].
+  """Pictures from caption to caption: uint8 [k - 1, n, h, w, 3].
 
   Args:
     cascade: a `cascade.Cascade`.
@@ -72,8 +72,8 @@ def draw(cascade, captions, n, plan, *, seed=0, **options):
 
 def strip(images, captions):
   """A row for each leg, its captions above its ends: uint8 [h, w, 3]."""
-  legs, n, side = images.shape[:3]
-  tile = min(side, TILE)
+  legs, n = images.shape[:2]
+  tile = min(max(images.shape[2:4]), TILE)
   pitch, row = tile + _MARGIN, tile + _MARGIN + _LINE
   canvas = PIL.Image.new(
     'RGB', (_MARGIN + n * pitch, legs * row + _MARGIN // 2), 'white'
@@ -87,17 +87,16 @@ def strip(images, captions):
       x = _MARGIN if end == 0 else canvas.width - _MARGIN
       ink.text((x, top - _LINE // 2), text, 'black', font, anchor=anchor)
     for i, image in enumerate(images[leg]):
-      small = PIL.Image.fromarray(image).resize(
-        (tile, tile), PIL.Image.Resampling.LANCZOS
-      )
+      small = pictures.tile(image, tile)
       canvas.paste(small, (_MARGIN + i * pitch, top))
   return np.asarray(canvas)
 
 
 def write_animation(path, images):
   """A GIF there and back again, resting at the captions; replaced whole."""
-  legs, n, side = images.shape[:3]
-  size = (min(side, ANIMATION),) * 2
+  legs, n, height, width = images.shape[:4]
+  share = min(1, ANIMATION / max(height, width))
+  size = max(1, round(share * width)), max(1, round(share * height))
   frames, times = [], []
   for leg in range(legs):
     for i in range(n if leg == legs - 1 else n - 1):

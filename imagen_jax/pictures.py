@@ -5,6 +5,7 @@ Not in the paper. Pictures are uint8 [h, w, 3]; Pillow only.
 
 import bisect
 import io
+import itertools
 import os
 import pathlib
 import re
@@ -45,13 +46,13 @@ def slug(prompt: str) -> str:
 
 def slugs(prompts: Sequence[str]) -> list[str]:
   """One name per prompt; different prompts never share one."""
-  names = {}
-  for prompt in prompts:
-    if prompt in names:
-      continue
-    name, n = slug(prompt), 2
-    while name in names.values():
-      name, n = f'{slug(prompt)}-{n}', n + 1
+  names, taken, number = {}, set(), {}  # of the next prompt of a slug
+  for prompt in dict.fromkeys(prompts):
+    name = short = slug(prompt)
+    while name in taken:
+      number[short] = number.get(short, 1) + 1
+      name = f'{short}-{number[short]}'
+    taken.add(name)
     names[prompt] = name
   return [names[prompt] for prompt in prompts]
 
@@ -116,12 +117,28 @@ def sweep_up(directory) -> None:
 
   What is younger may be another process' that is still at it.
   """
-  for path in pathlib.Path(directory).glob('.????????.png'):
+  directory = pathlib.Path(directory)
+  for path in itertools.chain(
+    directory.glob('.????????.png'), directory.glob('.????????.part')
+  ):
     try:
       if time.time() - path.stat().st_mtime > _ABANDONED:
         path.unlink(missing_ok=True)
     except OSError:
       pass  # another process was quicker
+
+
+def tile(image: np.ndarray, side: int) -> PIL.Image.Image:
+  """uint8 [h, w, 3] on a white square of `side`, as large as it can be."""
+  picture = PIL.Image.fromarray(image)
+  size = [max(1, round(side * n / max(picture.size))) for n in picture.size]
+  if picture.size != tuple(size):
+    picture = picture.resize(size, PIL.Image.Resampling.LANCZOS)
+  if size == [side, side]:
+    return picture
+  square = PIL.Image.new('RGB', (side, side), 'white')
+  square.paste(picture, tuple((side - n) // 2 for n in size))
+  return square
 
 
 class Sheet:
@@ -147,13 +164,8 @@ class Sheet:
 
   def add(self, row: int, column: int, image: np.ndarray) -> None:
     """Puts uint8 [h, w, 3] into its place."""
-    picture = PIL.Image.fromarray(image)
-    if picture.size != (self.tile, self.tile):
-      picture = picture.resize(
-        (self.tile, self.tile), PIL.Image.Resampling.LANCZOS
-      )
     left = _MARGIN + column * (self.tile + _MARGIN)
-    self.image.paste(picture, (left, self._top(row)))
+    self.image.paste(tile(image, self.tile), (left, self._top(row)))
 
   def write(self, path) -> None:
     write_png(path, np.asarray(self.image), {})
@@ -202,9 +214,8 @@ class Strips:
     """
     del step  # they are in order
     for number, image in zip(numbers, images):
-      tile = PIL.Image.fromarray(image)
-      tile = tile.resize((STRIP_TILE, STRIP_TILE), PIL.Image.Resampling.LANCZOS)
-      self._rows[number].setdefault(stage, []).append(tile)
+      small = tile(image, STRIP_TILE)
+      self._rows[number].setdefault(stage, []).append(small)
 
   def write(self, number: int, path) -> None:
     """Writes the strip of one picture."""

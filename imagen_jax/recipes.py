@@ -21,6 +21,7 @@ _LISTS = {
 }
 _NUMBERS = {'seed': int, 'index': int, 'resolution': int}
 _TEXTS = ('prompt', 'cascade')
+LONGEST_SIDE = 16_384  # pixels of a picture that is drawn
 _LONGEST = 10_000  # characters of a text that is taken seriously
 
 
@@ -36,9 +37,10 @@ class Recipe:
   settings: dict  # keywords of `Cascade.plan`
   negative: str | None = None
   edit: str | None = None  # what was done to which picture; None = nothing
+  size: tuple[int, int] | None = None  # height, width; None = square
 
 
-def write(cascade, plan, request, seed, *, negative=None, edit=None):
+def write(cascade, plan, request, seed, *, negative=None, edit=None, size=None):
   """What a picture's metadata says: {name: text}.
 
   Args:
@@ -48,6 +50,7 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None):
     seed: int.
     negative: the caption led away from, or None.
     edit: how it came from another picture, or None.
+    size: (height, width), or None for a square.
   """
   drawn = cascade.stages[: len(plan)]
   levels = [_exactly(sampling.aug_level) for sampling in plan[1:]]
@@ -65,6 +68,7 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None):
     'percentile': ','.join(_exactly(sampling.percentile) for sampling in plan),
     'aug_level': ','.join(levels),
     'negative': negative or '',
+    'size': f'{size[1]}x{size[0]}' if size else '',
     'edit': edit or '',
     'software': f'imagen_jax {imagen_jax.__version__}',
   }
@@ -111,8 +115,20 @@ def read(text: Mapping[str, str], where) -> Recipe:
     settings=settings,
     negative=text.get('negative'),
     edit=text.get('edit'),
+    size=_size(text['size'], where) if 'size' in text else None,
     **values,
   )
+
+
+def _size(value, where):
+  """'WxH' -> (h, w)."""
+  width, _, height = value.partition('x')
+  size = tuple(_parsed(int, n, 'size', where) for n in (height, width))
+  if not all(0 < n <= LONGEST_SIDE for n in size):
+    raise ValueError(
+      f'{where}: size in its recipe is {value[:40]!r}; the file was altered'
+    )
+  return size
 
 
 def _parsed(kind, value, name, where):

@@ -8,6 +8,7 @@ from a picture with --image, enlarges one with --upscale, draws one again with
 --reproduce.
 """
 
+import itertools
 import pathlib
 import sys
 import tempfile
@@ -22,9 +23,11 @@ from imagen_jax import (
   edits,
   flags,
   gallery,
+  packing,
   pictures,
   recipes,
   sample_flags,
+  stages,
 )
 from imagen_jax import prompts as prompts_lib
 
@@ -59,7 +62,9 @@ def main(argv=None):
       grid=args.grid,
       threshold=args.threshold,
       percentile=args.percentile,
+      in_turn=args.in_turn or None,
     )
+    stages.picture_sizes(cascade.stages[: len(plan)], args.size)
     source = read_source(args, cascade.stages[len(plan) - 1].resolution)
   except (ValueError, MemoryError) as e:
     return flags.failed(e, args.out)
@@ -82,6 +87,7 @@ def main(argv=None):
       out=out,
       num_images=args.num_images or 1,
       seed=args.seed,
+      size=args.size,
       negative=args.negative,
       source=source,
       save_steps=args.save_steps,
@@ -90,7 +96,9 @@ def main(argv=None):
       print(*gallery.interpolate(order, args.interpolate), sep='\n')
       return int(bool(complaints))
     if args.prompts_file:
-      return draw_list(order, args.host, args.hosts) or int(bool(complaints))
+      return draw_list(order, args.host, args.hosts, args.shard) or int(
+        bool(complaints)
+      )
     for path in gallery.draw(order):
       print(path)
     if sheet := gallery.write_sheet(order):
@@ -100,39 +108,82 @@ def main(argv=None):
   return 0
 
 
-def draw_list(order, host, hosts):
+def draw_list(order, host, hosts, shard):
   """Draws what is not there yet of a long list; the exit code.
 
   A picture that comes to nothing is told and does not stop the others.
   """
-  requests = order.requests()[host::hosts]
-  there = set(gallery.kept(order, requests))
-  failures = []
+  tally = {'drawn': 0, 'there': 0, 'failed': 0, 'seconds': 0.0}
+  requests = order.requests()
+  try:
+    if shard is None:
+      draw_missing(order, requests[host::hosts], tally)
+    else:
+      for number in range(-(-len(requests) // shard))[host::hosts]:
+        part = range(len(requests))[number * shard :][:shard]
+        draw_shard(order, number, {n: requests[n] for n in part}, tally)
+  except KeyboardInterrupt:
+    print('stopped; the same command goes on', file=sys.stderr)
+    return 130
+  if hosts == 1 and shard is None and (sheet := gallery.write_sheet(order)):
+    print(sheet)
+  rate = tally['drawn'] / tally['seconds'] if tally['drawn'] else 0
+  print(
+    f'drew {tally["drawn"]} pictures in {tally["seconds"]:.1f} s, {rate:.3g} '
+    f'images/s; {tally["there"]} were there, {tally["failed"]} failed',
+    file=sys.stderr,
+  )
+  return int(bool(tally['failed']))
+
+
+def draw_missing(order, requests, tally, quiet=False):
+  """Draws those of the requests that are not there; how many failed."""
+  there, failures = set(gallery.kept(order, requests)), []
 
   def failed(request, error):
     failures.append(request)
     print(f'error: {request.caption!r}: {error}', file=sys.stderr)
 
-  for request in requests:
-    if request in there:
-      print(order.path(request))
   missing = [r for r in requests if r not in there]
+  paths = [order.path(r) for r in requests if r in there]
   begun = time.monotonic()
-  try:
-    for path in gallery.draw(order, missing, failed):
+  for path in itertools.chain(paths, gallery.draw(order, missing, failed)):
+    if not quiet:
       print(path, flush=True)
-  except KeyboardInterrupt:
-    print('stopped; the same command goes on', file=sys.stderr)
-    return 130
-  seconds, drawn = time.monotonic() - begun, len(missing) - len(failures)
-  if hosts == 1 and (sheet := gallery.write_sheet(order)):
-    print(sheet)
-  print(
-    f'drew {drawn} pictures in {seconds:.1f} s, {drawn / seconds:.3g} images/s'
-    f'; {len(there)} were there, {len(failures)} failed',
-    file=sys.stderr,
-  )
-  return int(bool(failures))
+  tally['seconds'] += time.monotonic() - begun
+  tally['there'] += len(there)
+  tally['drawn'] += len(missing) - len(failures)
+  tally['failed'] += len(failures)
+  return len(failures)
+
+
+def draw_shard(order, number, part, tally):
+  """Draws what is missing of {number in the list: request} and packs it all.
+
+  Where a picture came to nothing the others stay files, for the next run.
+  """
+  target = packing.path(order.out, number)
+  recipes_of = {n: order.recipe(request) for n, request in part.items()}
+  packed = packing.recipes(target) or {}
+  for n, text in packed.items():
+    if other := recipes.difference(text, recipes_of.get(n, {})):
+      raise ValueError(
+        f'{target} is there, its picture {n} drawn with {other}; give another '
+        '--out, or the same list and settings to go on'
+      )
+  if packed.keys() == part.keys():
+    tally['there'] += len(part)
+    print(target)
+    return
+  if packed:  # the list has grown since
+    for n, data in packing.pictures(target):
+      pictures.write(order.path(part[n]), data)
+  if draw_missing(order, [*part.values()], tally, quiet=True):
+    return
+  packing.write(target, {n: order.path(r) for n, r in part.items()}, recipes_of)
+  for request in part.values():
+    order.path(request).unlink()
+  print(target, flush=True)
 
 
 def devices(args):

@@ -1,6 +1,8 @@
 """The flags of `imagen_jax.sample`, and which of them go together."""
 
-from imagen_jax import edits, flags, pictures, presets, stages
+import argparse
+
+from imagen_jax import edits, flags, pictures, presets, recipes, stages
 from imagen_jax import prompts as prompts_lib
 
 VARIATIONS = 4  # of a picture, unless told
@@ -9,6 +11,8 @@ SAME = 2  # of 255: pictures that differ by no more are the same
 _RECIPE = (
   'prompts_file',
   'upto',
+  'size',
+  'in_turn',
   'preset',
   *presets.KINDS,
   'negative',
@@ -61,6 +65,14 @@ def parser():
     type=flags.whole('pixels', 1, 2**20),
     metavar='PIXELS',
     help='resolution of the last stage to run (default: all stages)',
+  )
+  add(
+    '--size',
+    type=_size,
+    metavar='WIDTHxHEIGHT',
+    help='of the pictures that come out, in pixels; what is far from the '
+    'square that the stages learned comes out worse (default: square, of the '
+    'resolution of the last stage)',
   )
   add(
     '--preset',
@@ -137,6 +149,20 @@ def parser():
     help='from this resolution on, cut the rows of each picture over the '
     'devices, where one has not the memory for a whole one; changes it by '
     'rounding alone (default: whole pictures on each)',
+  )
+  add(
+    '--in_turn',
+    action='store_true',
+    help="run guidance's two network calls one after the other, for half the "
+    'memory; changes pictures by rounding alone (default: both at once)',
+  )
+  add(
+    '--shard',
+    type=flags.whole('pictures', 1, 1_000_000),
+    metavar='N',
+    help='pack the pictures of a --prompts_file into tar files of N, with '
+    'prompts and recipes beside them, as soon as each is whole (default: a '
+    'file for each picture)',
   )
   add(
     '--hosts',
@@ -245,9 +271,18 @@ def check_together(args):
     )
   if args.hosts > 1 and not args.prompts_file:
     raise ValueError('--hosts shares out a list; give --prompts_file=FILE')
+  if args.shard and not args.prompts_file:
+    raise ValueError('--shard packs a list; give --prompts_file=FILE')
+  if args.shard and args.save_steps:
+    raise ValueError('--shard packs pictures alone; leave out --save_steps')
   for flag in ('upscale', 'interpolate'):
     if getattr(args, flag) and args.num_images:
       raise ValueError(f'--{flag} draws one of a kind; leave out --num_images')
+  for flag in ('image', 'variations', 'upscale'):
+    if args.size and getattr(args, flag):
+      raise ValueError(
+        f'--{flag} takes the shape from the picture; leave out --size'
+      )
   if args.interpolate and args.save_steps:
     raise ValueError('--interpolate has no steps to show; leave out a flag')
   for flag in (*_RECIPE, 'prompts') if args.reproduce else ():
@@ -255,6 +290,19 @@ def check_together(args):
       raise ValueError(
         f'--reproduce takes everything from the picture; leave out {flag}'
       )
+
+
+def _size(text):
+  """A type: 'WIDTHxHEIGHT' -> (height, width)."""
+  width, _, height = text.partition('x')
+  if not (width.isdecimal() and height.isdecimal()) or not all(
+    0 < int(n) <= recipes.LONGEST_SIDE for n in (width, height)
+  ):
+    raise argparse.ArgumentTypeError(
+      f'{text!r} is no size; write WIDTHxHEIGHT, such as 1536x1024, of at most '
+      f'{recipes.LONGEST_SIDE} each'
+    )
+  return int(height), int(width)
 
 
 def vary(args):

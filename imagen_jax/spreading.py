@@ -32,6 +32,14 @@ def make_mesh(devices, cut=False):
   )
 
 
+def dividing(devices, rows):
+  """As many of the first devices as so many rows can be cut over."""
+  most = len(devices or ())
+  return (
+    devices and devices[: max(n for n in range(1, most + 1) if not rows % n)]
+  )
+
+
 def cut_rows(x, mesh):
   """Pictures [b, h, w, c] in bands, where the mesh is one of rows."""
   if mesh is None or 'rows' not in mesh.axis_names:

@@ -172,8 +172,10 @@ def _enough_memory(function, stage, size):
       raise MemoryError(
         f'stage {stage.name}: {stage.sampling.batch} of {size[1]} x {size[0]} '
         f'pixels at once do not fit into the memory of the device ({reason}); '
-        'draw fewer pixels (--upto, or a smaller picture to --upscale), or '
-        "lower the batch in the stage's stage.json and bind again"
+        'draw fewer pixels (--upto, or a smaller picture to --upscale), cut '
+        'rows over more devices (--rows_from), guide by one call at a time '
+        "(--in_turn), or lower the batch in the stage's stage.json and bind "
+        'again'
       ) from e
 
   return call
@@ -190,6 +192,12 @@ def _useful(stage, n, devices):
   if devices is None or n > stage.sampling.batch:
     return devices
   return devices[:1]
+
+
+def fractions(sampling, steps):
+  """The `grids.fractions` of the last `steps` steps, padded."""
+  capacity = -(-sampling.steps // _CAPACITY) * _CAPACITY
+  return grids.fractions(sampling.steps, capacity, sampling.steps - steps)
 
 
 def _steps(sampling, edit):
@@ -235,11 +243,10 @@ def _draw_batch(
     edit.resamples if masked else None,
     mesh,
   )
-  capacity = -(-sampling.steps // _CAPACITY) * _CAPACITY
   carry, keys, levels, inputs = begin(
     params,
     *noise,
-    grids.fractions(sampling.steps, capacity, sampling.steps - steps),
+    fractions(sampling, steps),
     np.int32(steps),
     np.float32(sampling.guidance),
     text,

@@ -54,6 +54,7 @@ class Sampling:
   guidance_range: tuple[float, float] | None = None  # logsnr; None = all
   oscillate_from: int | None = None  # step; then every other w is 1; None = off
   rescale: float = 0.0  # share of guidance's contrast taken back, in [0, 1]
+  in_turn: bool = False  # text and no text one by one: slower, half the memory
   threshold: str = 'dynamic'  # one of THRESHOLDS
   percentile: float = 99.5  # of |x0|, in percent, for dynamic thresholding
   cap: float | None = None  # of dynamic thresholding's scale; None = no bound
@@ -177,6 +178,32 @@ def example_inputs(stage, batch=1, resolution=None):
       'aug_logsnr': jnp.zeros([batch]),
     }
   return inputs
+
+
+def picture_sizes(stages, size=None):
+  """(height, width) at each stage of pictures that end at `size`.
+
+  Args:
+    stages: from coarse to fine.
+    size: (height, width); None = square, of the last stage's resolution.
+
+  Raises ValueError where a network does not take them.
+  """
+  last = stages[-1].resolution
+  size = (last, last) if size is None else tuple(size)
+  # In pixels of the last stage, what every stage needs a multiple of.
+  step = math.lcm(
+    *(last // s.resolution * s.model.multiple for s in stages),
+    last // stages[0].resolution,
+  )
+  if len(size) != 2 or any(
+    not field_types.fits(n, int) or n < step or n % step for n in size
+  ):
+    raise ValueError(
+      f'the size is {" x ".join(map(str, size[::-1]))} (width x height); at '
+      f'{last} px this cascade draws multiples of {step}'
+    )
+  return [tuple(n * s.resolution // last for n in size) for s in stages]
 
 
 def to_json(stage):

@@ -12,7 +12,14 @@ import pytest
 
 import imagen_jax
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import manifests, stage_programs, stage_sampler, stages
+from imagen_jax import (
+  composition,
+  edits,
+  manifests,
+  stage_programs,
+  stage_sampler,
+  stages,
+)
 from tests import tiny_cascade
 
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
@@ -230,6 +237,48 @@ def test_figures_are_those_of_the_step(cascade):
   moved = np.sqrt(np.mean(np.square(guided - c)))
   assert outside > 0.01 and abs(seen[0][3]['outside'][0] - outside) < 0.02
   np.testing.assert_allclose(seen[0][3]['guidance'][0], moved, rtol=1e-3)
+
+
+def test_guidance_in_turn_is_the_same_picture_in_less_memory(cascade):
+  drawn = cascade.sample([FOX], seed=7, upto=8, in_turn=True)
+  expected = cascade.sample([FOX], seed=7, upto=8)
+  difference = np.abs(drawn.astype(int) - expected)
+  assert difference.max() <= 1 and difference.mean() < 0.01
+  memory = [_temporaries(in_turn) for in_turn in (True, False)]
+  assert memory[0] < 0.6 * memory[1], memory
+
+
+def _temporaries(in_turn):
+  """Bytes that a call of a wide network needs besides what it is given."""
+  stage = tiny_cascade.stage(32)
+  model = dataclasses.replace(stage.model, widths=(32, 32), fold=1)
+  stage = dataclasses.replace(stage, model=model)
+  params = tiny_cascade.random_params(stage)
+  sampling = dataclasses.replace(stage.sampling, in_turn=in_turn)
+  given = stages.example_inputs(stage, resolution=64)
+  z, logsnr = given.pop('z'), given.pop('logsnr')
+  inputs = composition.Inputs(
+    condition=given, null=given, levels=np.zeros(3), weights=np.full(3, 3.0)
+  )
+
+  def denoise(z, logsnr, inputs):
+    return composition.make_denoise(stage, sampling, params, inputs)(z, logsnr)
+
+  program = jax.jit(denoise).lower(z, logsnr, inputs).compile()
+  return program.memory_analysis().temp_size_in_bytes
+
+
+def test_other_shapes_than_squares(cascade):
+  drawn = cascade.sample([FOX], seed=7, size=(16, 48))
+  assert drawn.shape == (1, 16, 48, 3) and drawn.std() > 0
+  square = cascade.sample([FOX], seed=7, upto=8, size=(8, 8))
+  np.testing.assert_array_equal(square, cascade.sample([FOX], seed=7, upto=8))
+  for size in ((16, 20), (16, 0), (16.0, 16), (16,)):
+    with pytest.raises(ValueError, match='32 px this cascade draws multiples'):
+      cascade.sample([FOX], size=size)
+  source = edits.Source(picture=np.zeros((8, 8, 3), np.uint8))
+  with pytest.raises(ValueError, match='a picture to change is square'):
+    cascade.sample([FOX], size=(16, 48), source=source)
 
 
 def test_plan_takes_one_value_or_one_per_stage(cascade):

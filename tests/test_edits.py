@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
 
+from imagen_jax import cascade as cascade_lib
 from imagen_jax import edits, stage_sampler
 from tests import tiny_cascade
 
@@ -122,6 +124,25 @@ def test_upscale_is_the_stage_on_the_picture(cascade):
 def test_upscale_takes_any_shape(cascade):
   got = edits.upscale(cascade, _picture(15, 22), cascade.plan())
   assert got.shape == (30, 44, 3)
+
+
+def test_upscale_cuts_rows_over_devices(monkeypatch):
+  """22 rows, with padding 24, become 48: bands on four of five devices."""
+  cut = cascade_lib.load_cascade(
+    tiny_cascade.directory(), devices=jax.devices()[:5], rows_from=32
+  )
+  picture, bands, draw = _picture(22, 16), [], stage_sampler.draw
+
+  def draw_recorded(*args, **options):
+    bands.append((options['cut'], len(options['devices'])))
+    return draw(*args, **options)
+
+  monkeypatch.setattr(stage_sampler, 'draw', draw_recorded)
+  got = edits.upscale(cut, picture, cut.plan()).astype(int)
+  expected = edits.upscale(tiny_cascade.load(), picture, cut.plan())
+  assert bands == [(True, 4), (False, 1)]
+  assert got.shape == expected.shape == (44, 32, 3)
+  assert np.abs(got - expected).max() <= 1
 
 
 def test_a_small_picture_goes_through_both_stages(cascade):

@@ -12,6 +12,7 @@ import pytest
 
 from imagen_jax import cascade as cascade_lib
 from imagen_jax import pictures, sample
+from imagen_jax.data import sources
 from tests import tiny_cascade
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -131,6 +132,78 @@ def test_a_picture_that_comes_to_nothing_does_not_stop_the_others(
   assert code == 0 and err[-1].endswith('; 2 were there, 0 failed')
 
 
+@pytest.fixture
+def grey(monkeypatch):
+  """Draws nothing but grey, at once; the numbers of pictures of the calls."""
+  calls = []
+
+  def draw(self, requests, plan, **options):
+    calls.append(len(requests))
+    return np.full((len(requests), 8, 8, 3), 99, np.uint8)
+
+  monkeypatch.setattr(cascade_lib.Cascade, 'draw', draw)
+  return calls
+
+
+def test_thousands_of_prompts_in_parts(capsys, grey, monkeypatch):
+  """Stopped in the midst of a part, gone on with, grown: nothing twice."""
+  lines = [f'{FOX} {n}' for n in range(2_000)]
+  stop, write = 864, pictures.write_png
+
+  def interrupted(*args):
+    if sum(grey) > stop:
+      raise KeyboardInterrupt
+    write(*args)
+
+  monkeypatch.setattr(pictures, 'write_png', interrupted)
+  assert run(capsys, '--shard=200', lines=lines)[0] == 130
+  monkeypatch.setattr(pictures, 'write_png', write)
+  assert len([*pathlib.Path('a').glob('*.tar')]) == 4
+  there = len(_times())
+  assert 40 < there <= 64
+  grey.clear()
+  code, out, err = run(capsys, '--shard=200', lines=lines[:1_900])
+  assert code == 0 and out == [f'a/{n:05d}.tar' for n in range(10)]
+  assert not _times() and sum(grey) == 1_900 - 800 - there
+  assert f'drew {sum(grey)} pictures' in err[-1] and 'images/s' in err[-1]
+  grey.clear()
+  assert run(capsys, '--shard=200', lines=lines)[0] == 0 and sum(grey) == 100
+  # The trainer reads them.
+  index = sources.Shards(files='a', index_dir='index').open_index()
+  assert len(index) == 2_000
+  assert {index.text(row).captions[0] for row in index.rows} == set(lines)
+
+
+def test_a_part_of_another_list_is_refused(capsys, grey):
+  assert run(capsys, '--shard=2', lines=(FOX, KEYS, CAR))[0] == 0
+  for lines, flags in (((FOX, CAR, KEYS), []), ((FOX, KEYS), ['--steps=9'])):
+    code, _, err = run(capsys, '--shard=2', *flags, lines=lines)
+    assert code == 2
+    assert 'a/00000.tar is there, its picture' in err[-1]
+  # One that is damaged is drawn again.
+  path = pathlib.Path('a/00000.tar')
+  whole = path.read_bytes()
+  path.write_bytes(whole[:700])
+  assert run(capsys, '--shard=2', lines=(FOX, KEYS, CAR))[0] == 0
+  assert path.read_bytes() == whole
+
+
+def test_a_part_with_a_failure_is_not_packed(capsys, grey, monkeypatch):
+  draw = cascade_lib.Cascade.draw
+
+  def fails(self, requests, *args, **kwargs):
+    if any(r.caption == KEYS for r in requests):
+      raise FloatingPointError('not finite')
+    return draw(self, requests, *args, **kwargs)
+
+  monkeypatch.setattr(cascade_lib.Cascade, 'draw', fails)
+  assert run(capsys, '--shard=2', lines=(FOX, KEYS, CAR))[0] == 1
+  assert len(_times()) == 1 and pathlib.Path('a/00001.tar').exists()
+  monkeypatch.setattr(cascade_lib.Cascade, 'draw', draw)
+  assert run(capsys, '--shard=2', lines=(FOX, KEYS, CAR))[0] == 0
+  assert not _times() and pathlib.Path('a/00000.tar').exists()
+
+
 def test_hosts_share_a_list(capsys):
   lines = [f'{FOX} {n}' for n in range(5)]
   drawn = []
@@ -138,5 +211,10 @@ def test_hosts_share_a_list(capsys):
     code, out, _ = run(capsys, '--hosts=2', f'--host={host}', lines=lines)
     assert code == 0
     drawn.append(set(out))
+  # What a machine draws is what one alone would.
+  expected = tiny_cascade.load().sample(lines, upto=8)
+  for request, image in zip(lines, expected):
+    path = f'a/{pictures.slug(request)}_seed0_0.png'
+    np.testing.assert_array_equal(pictures.read_png(path)[0], image)
   assert not drawn[0] & drawn[1] and len(drawn[0] | drawn[1]) == 5
   assert run(capsys, lines=lines)[2][-1].endswith('; 5 were there, 0 failed')

@@ -59,6 +59,11 @@ class UNetConfig:
       self.resolution // self.fold // 2**i for i in range(len(self.widths))
     )
 
+  @property
+  def multiple(self):
+    """What height and width of a picture must be a multiple of."""
+    return self.fold * 2 ** (len(self.widths) - 1)
+
 
 class ResidualBlock(nn.Module):
   """BigGAN residual block with FiLM; may halve or double the grid inside.
@@ -125,7 +130,7 @@ class UNet(nn.Module):
         f'low_res={low_res is not None}, aug_logsnr={aug_logsnr is not None}; '
         'use EfficientUNet for super-resolution'
       )
-    layers.check_divides(z, c.fold * 2 ** (len(c.widths) - 1))
+    layers.check_divides(z, c.multiple)
     z = z.astype(c.dtype)
     emb = layers.LogSNREmbedding(
       c.embedding_width, c.dtype, name='logsnr_embedding'

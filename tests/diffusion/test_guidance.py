@@ -104,6 +104,16 @@ def test_one_batch_equals_two_calls():
   np.testing.assert_allclose(got, two_calls(z, logsnr), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('finish', [None, lambda x0, c: x0 - 2 * c])
+def test_in_turn_is_the_same_at_half_the_batch(finish):
+  z, logsnr = _z()
+  predict, given = _Predict(), _conditions()
+  got = guidance.guided_in_turn(predict, *given, 4.0, finish)(z, logsnr)
+  assert set(predict.batches) == {3}
+  at_once = guidance.guided_batch(_Predict(), *given, 4.0, finish)(z, logsnr)
+  np.testing.assert_allclose(got, at_once, rtol=1e-5, atol=1e-5)
+
+
 def test_one_batch_with_weight_one_is_a_single_batch():
   z, logsnr = _z()
   condition, null = _conditions()
