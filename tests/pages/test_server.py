@@ -9,19 +9,23 @@ import pytest
 from imagen_jax.pages import server
 
 TOKEN = 'a-token-of-some-length'
+FILE = 1 << 20  # bytes that may be sent
 
 
 def _echo(request):
   if request.path == '/broken':
     raise RuntimeError('by intent')
   said = f'{request.method} {request.path} {request.form.get("x", "")}'
+  said += f'{len(request.file)} bytes' if request.file else ''
   return server.Response(body=said.encode())
 
 
 @contextlib.contextmanager
 def served(page=_echo, token=None):
   """A server in a thread: (host, port)."""
-  with server.listen(page, port=0, token=token) as listening:
+  with server.listen(
+    page, port=0, token=token, files={'/file': FILE}
+  ) as listening:
     thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -79,6 +83,30 @@ def test_a_form_may_be_as_large_as_the_limit(open_server):
   assert ask(open_server, 'POST', '/', fits + 'y')[0] == 413
   # Nothing is read of what only claims to be large.
   assert ask(open_server, 'POST', '/', 'x=1', Content_Length='9' * 12)[0] == 413
+
+
+def test_files_arrive_where_they_are_taken(open_server):
+  kind = {'Content_Type': 'image/png'}
+  for size, status in ((FILE, 200), (FILE + 1, 413), (8 * FILE, 413)):
+    got, _, said = ask(open_server, 'POST', '/file', b'x' * size, **kind)
+    assert got == status
+    assert said == f'POST /file {size} bytes' or said.startswith(
+      f'error: {size} bytes sent, at most {FILE} are taken'
+    )
+  assert ask(open_server, 'POST', '/', b'x', **kind)[0] == 415
+  # A form of another site cannot look like a file.
+  assert ask(open_server, 'POST', '/file', 'x=1')[0] == 415
+
+
+def test_nothing_is_read_of_those_who_may_not_come_in(closed_server):
+  """The answer is there before what they claim to send."""
+  link = http.client.HTTPConnection(*closed_server, timeout=10)
+  link.putrequest('POST', '/file')
+  link.putheader('Content-Type', 'image/png')
+  link.putheader('Content-Length', str(FILE))
+  link.endheaders(b'not all of it')
+  assert link.getresponse().status == 403
+  link.close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,136 @@
+"""The recipe of a picture, run as it stands, draws the same picture."""
+
+import io
+import pathlib
+import shlex
+import warnings
+
+import numpy as np
+import pytest
+
+import imagen_jax
+from imagen_jax import cascade as cascade_lib
+from imagen_jax import pictures, presets, sample
+from imagen_jax.serving import drawing, orders, sources, writing
+from tests import tiny_cascade
+from tests.serving import painting, test_sources
+
+DIRECTORY = tiny_cascade.directory
+TITLE = '-- a \'red\' fox; $(rm) "at" sunset'
+
+
+@pytest.fixture(autouse=True)
+def _shared(monkeypatch, tmp_path):
+  """Programs compiled once; files of their own."""
+
+  def load(path=None, **unused):
+    assert path == str(DIRECTORY())
+    return tiny_cascade.load()
+
+  monkeypatch.setattr(cascade_lib, 'load_cascade', load)
+  monkeypatch.setattr(imagen_jax, 'load_cascade', load)
+  monkeypatch.setattr(sample.compilation_cache, 'enable', lambda: None)
+  monkeypatch.chdir(tmp_path)
+
+
+def draw(**fields):
+  """The finished job of a form."""
+  kept = sources.Pictures()
+  if name := fields.pop('file', None):
+    data = test_sources.file(size=(24, 16), color=(200, 30, 30))
+    pathlib.Path(name).write_bytes(data)
+    fields['picture'] = kept.add(data, name).id
+  with drawing.Studio(tiny_cascade.load()) as studio:
+    job = studio.add(orders.read(fields, studio.cascade, kept.get))
+    painting.wait_for(lambda: job.state in ('done', 'failed'), 300)
+  assert not job.said
+  return job
+
+
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'prompt': tiny_cascade.CAPTIONS[0], 'upto': '16'},
+    {'prompt': TITLE, 'seed': '7', 'upto': '16', 'guidance_8': '2.3456789'},
+    {
+      'prompt': tiny_cascade.CAPTIONS[1],
+      'steps_16': '2',
+      'aug_level_16': '0.25',
+      'upto': '16',
+      'negative': 'a "blue" car',
+    },
+    {
+      'prompt': tiny_cascade.CAPTIONS[2],
+      'file': "it's mine.png",
+      'strength': '0.5',
+      'upto': '8',
+    },
+  ],
+  ids=('plain', 'odd', 'numbers', 'from a picture'),
+)
+def test_both_draw_it_again_bit_for_bit(fields, capsys):
+  job = draw(**fields)
+  image, text = pictures.read_png(io.BytesIO(job.png))
+  where = str(DIRECTORY())
+  cascade = tiny_cascade.load()
+  command = shlex.split(writing.command(job.order, cascade, where))
+  assert command[:3] == ['python', '-m', 'imagen_jax.sample']
+  assert sample.main(['--out=again', *command[3:]]) == 0
+  (again,) = pathlib.Path('again').iterdir()
+  again, recipe = pictures.read_png(again)
+  np.testing.assert_array_equal(again, image)
+  assert recipe.pop('edit', '')[:21] == text.pop('edit', '')[:21]
+  assert recipe == text  # nothing is missing from either
+  scope = {}
+  with warnings.catch_warnings():  # of strange words
+    warnings.simplefilter('ignore')
+    exec(writing.python(job.order, cascade, where), scope)
+  np.testing.assert_array_equal(scope['images'], image[None])
+
+
+def test_settings_of_all_kinds_are_read_back(monkeypatch):
+  order = painting.order(
+    preset='paper',
+    sampler='heun',
+    grid='karras',
+    threshold='static',
+    steps_16='3',
+    guidance_8='1e-7',
+    aug_level_32='1',
+    upto='16',
+  )
+  cascade = tiny_cascade.load()
+  command = shlex.split(writing.command(order, cascade, None))
+  args = vars(sample.parser().parse_args(command[3:]))
+  assert args['prompts'] == [order.prompt]
+  assert cascade.plan(
+    **{name: args[name] for name in ('upto', *presets.KINDS)}
+  ) == (order.plan)
+  given = {}
+  monkeypatch.setattr(imagen_jax, 'load_cascade', lambda: Listener(given))
+  exec(writing.python(order, cascade, None), {})
+  seed = given.pop('seed')
+  assert (seed, cascade.plan(**given)) == (order.seed, order.plan)
+
+
+class Listener:
+  """Stands where a cascade stands, and keeps what it is told."""
+
+  def __init__(self, given):
+    self._given = given
+
+  def sample(self, prompts, **given):
+    self._given |= given
+
+
+def test_only_what_differs_is_written():
+  order = painting.order(seed='3', preset='', steps_16='3')  # as it is anyhow
+  cascade = tiny_cascade.load()
+  assert writing.command(order, cascade, None) == (
+    "python -m imagen_jax.sample --seed=3 'a red fox at sunset'"
+  )
+  assert writing.python(order, cascade, None) == (
+    'import imagen_jax\n\ncascade = imagen_jax.load_cascade()\n'
+    "images = cascade.sample(\n  ['a red fox at sunset'],\n  seed=3,\n)\n"
+    '# uint8 [1, 32, 32, 3]\n'
+  )
