@@ -14,7 +14,14 @@ import sys
 import absl.logging
 
 import gin
-from imagen_jax import compilation_cache, fields, flags, hosts, weights
+from imagen_jax import (
+  compilation_cache,
+  exchanges,
+  fields,
+  flags,
+  hosts,
+  weights,
+)
 
 _BAD_INPUT = (ValueError, FloatingPointError, OSError)  # told in one line
 
@@ -161,7 +168,7 @@ def _alone(workdir):
   with file as held:
     if held and hosts.is_first():
       problem = _lock(held, workdir)
-    hosts.agree(problem)
+    exchanges.agree(problem)
     yield
 
 

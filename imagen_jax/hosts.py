@@ -1,4 +1,4 @@
-"""The processes of one job, one on each host: joining, agreeing, leaving.
+"""The processes of one job, one on each host: joining, naming, leaving.
 
 The same command runs on every host. On Cloud TPU, GKE and Slurm JAX knows the
 others; elsewhere each is told:
@@ -8,9 +8,7 @@ others; elsewhere each is told:
 Process 0 alone writes metrics, pictures and stage files.
 """
 
-import collections
 import contextlib
-import functools
 import os
 import signal
 import socket
@@ -18,16 +16,11 @@ import sys
 import traceback
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from imagen_jax import flags, roll_call
 
-_LAG = 2  # steps after which all know what one process said
 # Seconds that processes wait at the end for the one that still draws.
 _LEAVING = 1800
-_LINE = 400  # bytes of a problem that are told to the others
 
 
 def add_flags(parser):
@@ -88,8 +81,7 @@ def join(args):
   if count == 1:
     return
   roll_call.attend(coordinator, count, index, args.join_timeout)
-  # On CPUs two programs may run at once, and exchange in another order than
-  # those of the other processes: all would wait for ever.
+  # See `exchanges.settle`.
   jax.config.update('jax_cpu_enable_async_dispatch', False)
   jax.distributed.initialize(
     coordinator,
@@ -158,85 +150,6 @@ def is_first():
   return jax.process_index() == 0
 
 
-def agree(problem=None):
-  """Raises ValueError on all processes where one of them has a problem.
-
-  All of them call it; `problem` is a line of text or None.
-  """
-  if jax.process_count() > 1:
-    from jax.experimental import multihost_utils
-
-    line = (problem or '').encode()[:_LINE]
-    mine = np.zeros(_LINE, np.uint8)
-    mine[: len(line)] = np.frombuffer(line, np.uint8)
-    for index, row in enumerate(multihost_utils.process_allgather(mine)):
-      if row.any():
-        said = bytes(row).rstrip(b'\0').decode(errors='replace')
-        raise ValueError(f'{said} (process {index})')
-  elif problem:
-    raise ValueError(problem)
-
-
-def fail_to_meet():
-  """Meets others where they wait for all: AssertionError for them.
-
-  Where nobody is waiting there, all come here and nothing is raised.
-  """
-  if jax.process_count() > 1:
-    from jax.experimental import multihost_utils
-
-    with contextlib.suppress(AssertionError):
-      multihost_utils.sync_global_devices('failed')
-
-
-class Agreement:
-  """A number from each process; the largest is known to all a little later.
-
-  All processes ask once a step and get the same answer at the same step. The
-  answer is some steps old, so that nobody waits for a step that is still
-  running.
-  """
-
-  def __init__(self):
-    self._pending = collections.deque()
-    self._sent = {}  # value -> the array that says it
-
-  def largest(self, value):
-    """The largest of the values given `_LAG` calls ago, 0 before that."""
-    if jax.process_count() == 1:
-      return value
-    if value not in self._sent:
-      self._sent[value] = _one_each(value)
-    self._pending.append(_largest()(self._sent[value]))
-    if len(self._pending) <= _LAG:
-      return 0
-    return int(self._pending.popleft())
-
-
-@functools.cache
-def _all_devices():
-  return jax.make_mesh(
-    (jax.device_count(),),
-    ('all',),
-    devices=jax.devices(),
-    axis_types=(jax.sharding.AxisType.Auto,),
-  )
-
-
-def _one_each(value):
-  """int32 [devices], those of this process with `value`."""
-  sharding = NamedSharding(_all_devices(), PartitionSpec('all'))
-  return jax.make_array_from_callback(
-    (jax.device_count(),), sharding, lambda _: np.full([1], value, np.int32)
-  )
-
-
-@functools.cache
-def _largest():
-  replicated = NamedSharding(_all_devices(), PartitionSpec())
-  return jax.jit(jnp.max, out_shardings=replicated)
-
-
 def name():
   """Which process this is, in words."""
   if jax.process_count() == 1:
@@ -245,55 +158,3 @@ def name():
     f'process {jax.process_index()} of {jax.process_count()} '
     f'({socket.gethostname()})'
   )
-
-
-class Board:
-  """Short texts that processes leave for one another, while devices hang.
-
-  The coordinator of the job keeps them; JAX has no public way to it.
-  """
-
-  def __init__(self, title):
-    from jax._src import distributed
-
-    self._title = title
-    self._client = distributed.global_state.client  # None = one process
-
-  def write(self, text):
-    """Puts up the text of this process, in the place of its last."""
-    if self._client is not None:
-      place = f'{self._title}/{jax.process_index()}'
-      self._client.key_value_set(place, text, allow_overwrite=True)
-
-  def read(self):
-    """{process: text} of those that have put up one."""
-    if self._client is None:
-      return {}
-    found = self._client.key_value_dir_get(f'{self._title}/')
-    return {int(place.rpartition('/')[2]): text for place, text in found}
-
-
-def whole(tree):
-  """The tree with each array whole, on process 0; None on the others.
-
-  All processes call it. Array by array: all at once may be more than a device
-  can hold.
-  """
-  if jax.process_count() == 1:
-    return tree
-  arrays = jax.tree.map(_gathered, tree)
-  return arrays if is_first() else None
-
-
-def _gathered(x):
-  """One array as numpy on process 0."""
-  if not x.is_fully_replicated:
-    x = _replicate(NamedSharding(x.sharding.mesh, PartitionSpec()))(x)
-    # All wait: on CPUs a process that runs ahead exchanges in another order.
-    x.block_until_ready()
-  return np.asarray(x.addressable_data(0)) if is_first() else None
-
-
-@functools.cache
-def _replicate(sharding):
-  return jax.jit(lambda x: x, out_shardings=sharding)

@@ -64,6 +64,8 @@ class TrainConfig:
   keep: int = 2  # newest checkpoints kept
   keep_every: int = 0  # steps whose checkpoints are kept too; 0 = none
   keep_best: int = 0  # by validation loss kept too, where both are due at once
+  # Resume though settings differ that make it another run; shapes must fit.
+  allow_changes: bool = False
   loading: loading_lib.Loading = loading_lib.Loading()
 
   def __post_init__(self):

@@ -9,6 +9,7 @@ same step. The same command goes on each time. The parameters at the end must
 equal those of the uninterrupted run: bit for bit on an equal mesh, to a
 tolerance where each restart chose another one.
 
+DIR/report.json grows with each interruption; the same command goes on from it.
 Processes are forked from this one, which has everything imported: importing
 would be most of their lives.
 """
@@ -32,13 +33,25 @@ os.environ['JAX_PLATFORMS'] = 'cpu'
 import jax
 import numpy as np
 
-from imagen_jax import compilation_cache, hosts, partitioning, train, weights
+from imagen_jax import (
+  compilation_cache,
+  exchanges,
+  hosts,
+  partitioning,
+  train,
+  weights,
+)
 from imagen_jax.training import guards
 from tests import processes, tiny_job
 
-STEPS = 40
+STEPS = 16
+SAVED_EVERY = 3
 TOLERANCE = 1e-4  # of parameters between meshes, under Adam
-_PATIENCE = 8  # seconds that the others have to notice a death
+_CUT_FROM = 2000  # bytes; 20 of the 173 leaves are cut over 'fsdp'
+_MOST = 5  # interruptions of one run
+_PATIENCE = 5  # seconds that the others have to notice a death
+_STARTING = 0.3  # share of the signals that come before the first step
+_LONGEST = 1800  # seconds that a run may take until it counts as hanging
 _TEXT = (
   'import pathlib, sys; from imagen_jax.text import encoders; '
   'from tests import tiny_cascade; d = pathlib.Path(sys.argv[1]); '
@@ -68,10 +81,10 @@ class Place:
 
 
 PLACES = (
-  Place(name='1 process, 1 device', count=1, devices=1, data=1, fsdp=1),
-  Place(name='1 process, 2x2 devices', count=1, devices=4, data=2, fsdp=2),
-  Place(name='2 processes, 1x4 devices', count=2, devices=2, data=1, fsdp=4),
-  Place(name='4 processes, 2x2 devices', count=4, devices=1, data=2, fsdp=2),
+  Place(name='1 process, 1x1 mesh', count=1, devices=1, data=1, fsdp=1),
+  Place(name='1 process, 2x2 mesh', count=1, devices=4, data=2, fsdp=2),
+  Place(name='2 processes, 1x4 mesh', count=2, devices=2, data=1, fsdp=4),
+  Place(name='4 processes, 2x2 mesh', count=4, devices=1, data=2, fsdp=2),
 )
 
 
@@ -82,18 +95,16 @@ def _train(place, index, port, directory, workdir):
   os.dup2(log.fileno(), 2)
   train.previews.Previews = NoPictures
   jax.config.update('jax_num_cpu_devices', place.devices)
+  # One compiles, the others get its program: their cores are the same.
+  jax.config.update('jax_share_binary_between_hosts', True)
   code = 0
   try:
-    given = (f'localhost:{port}', place.count, index)
-    if place.count == 1:
-      given = (None, None, None)
-    coordinator, count, number = given
-    if count:
+    if place.count > 1:
       hosts.join(
         argparse.Namespace(
-          coordinator=coordinator,
-          num_processes=count,
-          process_id=number,
+          coordinator=f'localhost:{port}',
+          num_processes=place.count,
+          process_id=index,
           join_timeout=120,
         )
       )
@@ -101,16 +112,16 @@ def _train(place, index, port, directory, workdir):
     config = tiny_job.config(
       directory / 'text',
       steps=STEPS,
-      log_every=5,
+      log_every=1,
       validate_every=0,
       sample_every=0,
-      checkpoint_every=4,
+      checkpoint_every=SAVED_EVERY,
       mesh=partitioning.MeshConfig(
-        data=place.data, fsdp=place.fsdp, replicate_below=0
+        data=place.data, fsdp=place.fsdp, replicate_below=_CUT_FROM
       ),
     )
     state = train.train(config, workdir)
-    params = hosts.whole(state.params)
+    params = exchanges.whole(state.params)
     if params is not None:
       flat = weights.flatten(params)
       np.savez(workdir / 'params.npz', **{k: np.asarray(flat[k]) for k in flat})
@@ -146,48 +157,105 @@ def _wait(started, seconds):
 
 
 def _finish(place, directory, workdir):
-  """Runs to the end; the seconds that took."""
-  before = time.monotonic()
+  """Runs to the end."""
   started = _start(place, directory, workdir)
-  assert _wait(started, 1200), f'{workdir} hangs'
+  try:
+    assert _wait(started, _LONGEST), f'{workdir} hangs'
+  finally:
+    _end(started)
   codes = [process.exitcode for process in started]
   assert codes == [0] * place.count, f'{workdir}: exit codes {codes}'
-  return time.monotonic() - before
 
 
-def _interrupt(place, directory, workdir, number, moment, rng):
+def _end(started):
+  for process in started:
+    process.kill()
+    process.join()
+
+
+def _reported(workdir, since):
+  """Steps that a run has reported after a moment of `time.time()`."""
+  path = workdir / 'metrics.jsonl'
+  if not path.exists():
+    return []
+  lines = [x for x in path.read_text().splitlines() if x.endswith('}')]
+  rows = [json.loads(line) for line in lines]
+  # They tell the time to a tenth of a second.
+  return [r['step'] for r in rows if 'loss' in r and r['time'] > since + 0.1]
+
+
+@dataclasses.dataclass
+class Moments:
+  """Random moments in the life of a run, which takes as long as it takes."""
+
+  rng: random.Random
+  starting: dict  # place -> seconds until its first step, as last seen
+
+  def await_one(self, place, started, workdir):
+    """Returns at a random moment: (seconds, last step), of a run just begun.
+
+    Some are before the first step; else a number of steps is waited for, and
+    then a part of a second, so that saving is met too.
+    """
+    begun, since = time.monotonic(), time.time()
+    early = self.rng.random() < _STARTING
+    longest = self.rng.random() * self.starting.get(place, 10.0)
+    steps, more = self.rng.randrange(1, STEPS // 3), self.rng.random()
+    while True:
+      time.sleep(0.02)
+      seconds = time.monotonic() - begun
+      done = _reported(workdir, since)
+      if len(done) == 1:
+        self.starting[place] = seconds
+      if (
+        early
+        and seconds > longest
+        or any(p.exitcode is not None for p in started)
+      ):
+        break
+      if len(done) >= steps:
+        time.sleep(more)
+        break
+      assert seconds < _LONGEST, f'{workdir} hangs'
+    done = _reported(workdir, since)
+    return round(time.monotonic() - begun, 2), max(done, default=None)
+
+
+def _interrupt(place, directory, workdir, number, moments):
   """Starts a run and sends a signal to one process; a dict of what came.
 
   None where it had come to its end before.
   """
   started = _start(place, directory, workdir)
-  time.sleep(moment)
-  alive = [p for p in started if p.exitcode is None]
-  if len(alive) < place.count:
-    assert _wait(started, 1200)
-    assert [p.exitcode for p in started] == [0] * place.count
-    return None
-  rng.choice(started).kill() if number == signal.SIGKILL else os.kill(
-    rng.choice(started).pid, number
-  )
-  if number == signal.SIGTERM:
-    assert _wait(started, 600), 'SIGTERM was not heeded'
-    codes = {p.exitcode for p in started}
-    # -15: it came before the run could listen; 0: after its last step.
-    assert codes <= {guards.EXIT_CODE, -number, 0, 1}, codes
-    alone = True
-  else:
-    alone = _wait(started, _PATIENCE)
-    for process in started:
-      process.kill()
-      process.join()
+  try:
+    seconds, step = moments.await_one(place, started, workdir)
+    if any(process.exitcode is not None for process in started):
+      assert _wait(started, _LONGEST)
+      assert [p.exitcode for p in started] == [0] * place.count
+      return None
+    struck = moments.rng.randrange(place.count)
+    os.kill(started[struck].pid, number)
+    started[struck].join(_LONGEST)
+    if started[struck].exitcode in (-signal.SIGKILL, -signal.SIGTERM):
+      # SIGTERM too, where it came before the run listened.
+      alone = _wait(started, _PATIENCE)
+    else:
+      alone = _wait(started, _LONGEST)
+      assert alone, 'SIGTERM was not heeded'
+      codes = {p.exitcode for p in started}
+      # 0: it came after the last step.
+      assert codes in ({guards.EXIT_CODE}, {0}), codes
+  finally:
+    _end(started)
   return {
     'place': place.name,
     'signal': signal.Signals(number).name,
-    'seconds': round(moment, 2),
+    'to_process': struck,
+    'after_seconds': seconds,
+    'last_step': step,  # None: before its first
+    'checkpoint_left': _newest(workdir),
     'others_ended_alone': alone,
     'codes': [p.exitcode for p in started],
-    'checkpoint': _newest(workdir),
   }
 
 
@@ -207,45 +275,81 @@ def _apart(a, b):
   return max(float(np.abs(one[k] - other[k]).max()) for k in one)
 
 
-def matrix(directory, kills, terms, seed=0, places=PLACES, seconds=3600):
-  """Runs all of it; a JSON-able report. Stops early after `seconds`."""
-  end = time.monotonic() + seconds
-  subprocess.run(
-    [sys.executable, '-c', _TEXT, directory], check=True, cwd=processes.ROOT
-  )
-  rng, took = random.Random(seed), {}
-  for i, place in enumerate(places):
-    seconds = _finish(place, directory, directory / f'whole_{i}')
-    took[place] = 0.7 * seconds  # the next one compiles nothing
-    print(f'{place.name}: whole run in {seconds:.1f} s', flush=True)
-  signals = [signal.SIGKILL] * kills + [signal.SIGTERM] * terms
-  rng.shuffle(signals)
-  report, finals, run = [], [], 0
-  while signals and time.monotonic() < end:
-    changing = run % (len(places) + 1) == len(places) and len(places) > 1
-    i = run % (len(places) + 1) if not changing else 0
-    workdir, interruptions = directory / f'run_{run}', 0
-    while signals and interruptions < 4 and time.monotonic() < end:
-      place = rng.choice(places) if changing else places[i]
-      moment = rng.uniform(0.1, 0.9) * took[place]
-      found = _interrupt(place, directory, workdir, signals[-1], moment, rng)
+class Matrix:
+  """All the runs in one directory, and the report of them."""
+
+  def __init__(self, directory, places, seed):
+    self._directory = directory
+    self._places = places
+    self._path = directory / 'report.json'
+    self.report = {'whole': {}, 'interruptions': [], 'runs': []}
+    if self._path.exists():
+      self.report = json.loads(self._path.read_text())
+    done = len(self.report['interruptions'])
+    self._moments = Moments(rng=random.Random(f'{seed} {done}'), starting={})
+
+  def _note(self, kind, found):
+    self.report[kind].append(found)
+    self._write()
+    print(json.dumps(found), flush=True)
+
+  def _write(self):
+    fresh = self._path.with_suffix('.tmp')
+    fresh.write_text(json.dumps(self.report, indent=2))
+    os.replace(fresh, self._path)
+
+  def run_whole(self):
+    """The runs that nothing interrupts, on each place once."""
+    for i, place in enumerate(self._places):
+      if place.name in self.report['whole']:
+        continue
+      before = time.monotonic()
+      _finish(place, self._directory, self._directory / f'whole_{i}')
+      seconds = round(time.monotonic() - before, 1)
+      apart = _apart(*(self._directory / f'whole_{j}' for j in (0, i)))
+      found = {'seconds': seconds, 'apart_from_first': apart}
+      self.report['whole'][place.name] = found
+      self._write()
+      print(f'{place.name}: {json.dumps(found)}', flush=True)
+
+  def interrupt_all(self, signals, end):
+    """Runs that are sent these signals, the last first; stops at `end`."""
+    while signals and time.monotonic() < end:
+      run = len(self.report['runs'])
+      turn = run % (len(self._places) + 1)
+      changing = turn == len(self._places) > 1
+      i = 0 if changing else turn % len(self._places)
+      self._interrupt_one(run, i, changing, signals, end)
+
+  def _interrupt_one(self, run, i, changing, signals, end):
+    """One run with some of the signals, until it ends and is compared."""
+    workdir = self._directory / f'run_{run}'
+    so_far = [x for x in self.report['interruptions'] if x['run'] == run]
+    count, place = len(so_far), self._places[i]
+    while signals and count < _MOST and time.monotonic() < end:
+      if changing:
+        place = self._moments.rng.choice(self._places)
+      found = _interrupt(
+        place, self._directory, workdir, signals[-1], self._moments
+      )
       if found is None:
-        took[place] *= 0.8
         break
-      interruptions += 1
+      count += 1
       signals.pop()
-      report.append(found | {'run': run})
-      print(json.dumps(report[-1]), flush=True)
-    _finish(places[i], directory, workdir)
-    apart = _apart(workdir, directory / f'whole_{i}')
-    finals.append(
-      {'run': run, 'changing': changing, 'place': places[i].name}
-      | {'interruptions': interruptions, 'apart': apart}
-    )
-    print(json.dumps(finals[-1]), flush=True)
-    assert apart <= (TOLERANCE if changing else 0.0), finals[-1]
-    run += 1
-  return {'interruptions': report, 'runs': finals}
+      self._note('interruptions', {'run': run, **found})
+    if not (workdir / 'params.npz').exists() or changing:
+      _finish(place, self._directory, workdir)
+    apart = _apart(workdir, self._directory / f'whole_{i}')
+    found = {
+      'run': run,
+      'ended_on': place.name,
+      'compared_with': self._places[i].name,
+      'mesh_changed': changing,
+      'interruptions': count,
+      'apart': apart,
+    }
+    self._note('runs', found)
+    assert apart <= (TOLERANCE if changing else 0.0), found
 
 
 def main():
@@ -253,19 +357,28 @@ def main():
   parser.add_argument('--kills', type=int, default=20)
   parser.add_argument('--terms', type=int, default=5)
   parser.add_argument('--seed', type=int, default=0)
-  parser.add_argument('--seconds', type=float, default=3600)
+  parser.add_argument('--seconds', type=float, default=7200)
   parser.add_argument('--places', default='0,1,2,3', help='of PLACES')
   parser.add_argument('--out', required=True)
   args = parser.parse_args()
+  end = time.monotonic() + args.seconds
   directory = pathlib.Path(args.out).absolute()
-  directory.mkdir(parents=True)
+  directory.mkdir(parents=True, exist_ok=True)
+  if not (directory / 'text').exists():
+    subprocess.run(
+      [sys.executable, '-c', _TEXT, directory], check=True, cwd=processes.ROOT
+    )
   places = [PLACES[int(i)] for i in args.places.split(',')]
-  report = matrix(
-    directory, args.kills, args.terms, args.seed, places, args.seconds
-  )
-  (directory / 'report.json').write_text(json.dumps(report, indent=2))
-  print(f'{len(report["interruptions"])} interruptions, all runs equal')
+  signals = [signal.SIGKILL] * args.kills + [signal.SIGTERM] * args.terms
+  random.Random(args.seed).shuffle(signals)
+  matrix = Matrix(directory, places, args.seed)
+  matrix.run_whole()
+  done = len(matrix.report['interruptions'])
+  matrix.interrupt_all(signals[: len(signals) - done], end)
+  done = len(matrix.report['interruptions'])
+  print(f'{done} of {len(signals)} interruptions, all runs equal')
+  return 0 if done == len(signals) else 1
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import optax
 
-from imagen_jax import hosts, jobs, partitioning, train, weights
+from imagen_jax import exchanges, hosts, inputs, jobs, partitioning, weights
 from imagen_jax.text import encoders, feeds
 from imagen_jax.training import optimizers
 from tests import tiny_cascade, tiny_job
@@ -57,23 +57,24 @@ def compute(config, devices=None):
     encoder.params,
     jax.tree.map(lambda _: partitioning.replicated(mesh), encoder.params),
   )
-  batches = train.open_batches(config, feed, 'train', mesh)
+  batches = inputs.open_batches(config, feed, 'train', mesh)
   step = jobs.make_train_step(
     config, optimizer, encoder.config, mesh, shardings
   )
   for k in range(STEPS):
     batch = partitioning.put_batch(batches.batch(k), mesh)
     state, metrics = step(state, text, batch)
+    exchanges.settle(metrics)
     if k == 0:
       loss = float(metrics['loss'])
-      gradients = hosts.whole(optax.tree.get(state.opt, 'trace'))
+      gradients = exchanges.whole(optax.tree.get(state.opt, 'trace'))
       if gradients is not None:  # the next step takes their memory
         gradients = jax.tree.map(np.array, gradients)
   cut = sum(
     not p.is_fully_replicated and not p.is_fully_addressable
     for p in jax.tree.leaves(state.params)
   )
-  params = hosts.whole(state.params)
+  params = exchanges.whole(state.params)
   if params is None:
     return None
   found = {'loss': np.asarray(loss), 'across': np.asarray(cut)}
@@ -89,7 +90,7 @@ def _rows_of_a_tensor_mesh(config):
   mesh = partitioning.make_mesh(mesh_config)
   rows = partitioning.local_rows(config.batch_size, mesh)
   batch = partitioning.put_batch({'row': np.asarray(rows)}, mesh)
-  whole = hosts.whole(batch)
+  whole = exchanges.whole(batch)
   return None if whole is None else whole['row']
 
 

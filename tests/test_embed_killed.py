@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from imagen_jax import train
+from imagen_jax import inputs
 from imagen_jax.data.emoji_scenes import source
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -22,7 +22,7 @@ def _command(captions, out):
     sys.executable,
     '-m',
     'imagen_jax.embed',
-    f'--encoder={train.SHIPPED_TEXT}',
+    f'--encoder={inputs.SHIPPED_TEXT}',
     f'--captions={captions}',
     f'--out={out}',
     f'--shards={SHARDS}',

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gin
-from imagen_jax import cli, hosts, jobs, partitioning, train
+from imagen_jax import cli, jobs, partitioning, train
 from imagen_jax.text import encoders
 from tests import processes, sharded_sgd, tiny_cascade
 
@@ -113,13 +113,3 @@ def test_a_profile_is_a_setting(tmp_path, capsys):
   finally:
     gin.clear_config(clear_constants=True)
   assert 'TrainConfig.profile_steps = (10, 13)' in capsys.readouterr().out
-
-
-def test_one_process_agrees_with_itself():
-  hosts.agree(None)
-  with pytest.raises(ValueError, match='no room'):
-    hosts.agree('no room')
-  agreement = hosts.Agreement()
-  assert [agreement.largest(v) for v in (0, 1, 0)] == [0, 1, 0]
-  tree = {'a': np.ones(3)}
-  assert hosts.whole(tree) is tree

@@ -11,10 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import jobs, partitioning, stages, train
+from imagen_jax import inputs, jobs, partitioning, stages, train
 from imagen_jax.diffusion import conditioning
 from imagen_jax.text import encoders, feeds
-from imagen_jax.training import checkpoints, guards, lora, optimizers
+from imagen_jax.training import (
+  checkpoints,
+  guards,
+  initial_weights,
+  lora,
+  optimizers,
+)
 from imagen_jax.training import state as state_lib
 from imagen_jax.training import step as step_lib
 from tests import tiny_cascade, tiny_job
@@ -59,7 +65,7 @@ def _run(job, mesh_config, steps):
   )
   step = jobs.make_train_step(job, optimizer, encoder.config, mesh, shardings)
   text = jax.device_put(encoder.params, partitioning.replicated(mesh))
-  batches = train.open_batches(job, feeds.Inline(encoder=encoder), 'train')
+  batches = inputs.open_batches(job, feeds.Inline(encoder=encoder), 'train')
   metrics = []
   for k in range(steps):
     batch = partitioning.put_batch(batches.batch(k), mesh)
@@ -174,7 +180,7 @@ def test_dropped_captions_do_not_matter(text):
   apply = stages.network(job.stage).apply
   params = tiny_cascade.random_params(job.stage)
   feed = feeds.Inline(encoder=encoder)
-  batch = train.open_batches(job, feed, 'train').batch(0)
+  batch = inputs.open_batches(job, feed, 'train').batch(0)
   noise = step_lib.draw_noise(jax.random.key(0), batch, 0.0)
 
   def losses(tokens, drop):
@@ -199,7 +205,7 @@ def test_dropped_captions_do_not_matter(text):
 
 def test_runs_of_any_seed_have_one_validation_set(text, tmp_path, monkeypatch):
   """Its crops too, so that losses can be compared across runs."""
-  open_batches, opened = train.open_batches, {}
+  open_batches, opened = inputs.open_batches, {}
 
   def watched(config, feed, split, *rest):
     batches = open_batches(config, feed, split, *rest)
@@ -209,7 +215,7 @@ def test_runs_of_any_seed_have_one_validation_set(text, tmp_path, monkeypatch):
   def stop(*unused):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(train, 'open_batches', watched)
+  monkeypatch.setattr(inputs, 'open_batches', watched)
   monkeypatch.setattr(train.identity, 'of', stop)
   with pytest.raises(KeyboardInterrupt):
     train.train(tiny_job.config(text, seed=1), tmp_path)
@@ -288,55 +294,13 @@ def test_augmentation_is_told_and_bounded():
 def test_fine_tuning_starts_from_a_stage(text, finished, tmp_path):
   job = tiny_job.config(text)
   start, _ = _run(job, ONE, 0)
-  state = train.start_from(finished[0] / 'stage', job.stage, start)
+  state = initial_weights.take(finished[0] / 'stage', job.stage, start)
   assert _difference(state.params, finished[1].ema) == 0
   assert _difference(state.ema, finished[1].ema) == 0
   other = tiny_cascade.stage(16)
   stages.write(tmp_path, other, tiny_cascade.random_params(other))
   with pytest.raises(ValueError, match='there and .* start from weights of'):
-    train.start_from(tmp_path, job.stage, start)
-
-
-def test_some_parameters_may_start_afresh(tmp_path):
-  stage = tiny_cascade.stage(16)
-  there, here = (
-    jax.tree.map(jnp.asarray, tiny_cascade.random_params(stage, seed))
-    for seed in (0, 1)
-  )
-  stages.write(tmp_path, stage, there)
-  state = state_lib.TrainState(step=0, params=here, ema=here, opt=())
-  got = train.start_from(tmp_path, stage, state, fresh='^output_conv/')
-  for tree in (got.params, got.ema):
-    assert _difference(tree['output_conv'], here['output_conv']) == 0
-    others = {k: v for k, v in tree.items() if k != 'output_conv'}
-    assert _difference(others, {k: there[k] for k in others}) == 0
-  with pytest.raises(ValueError, match="fresh 'outptu' is in no path"):
-    train.start_from(tmp_path, stage, state, fresh='outptu')
-  # With a new last layer the network may learn to predict something else.
-  other = dataclasses.replace(stage, prediction='x0')
-  train.start_from(tmp_path, other, state, fresh='^output_conv/')
-  with pytest.raises(ValueError, match='predicts v, this stage x0'):
-    train.start_from(tmp_path, other, state, fresh='^input_conv/')
-
-
-def test_fine_tuning_tells_what_the_same_shapes_hide(
-  text, finished, tmp_path, capsys
-):
-  stage = tiny_cascade.stage(16)
-  model = dataclasses.replace(stage.model, keep_mean=True)
-  there = dataclasses.replace(stage, prediction='x0')
-  here = dataclasses.replace(there, model=model)
-  params = jax.tree.map(jnp.asarray, tiny_cascade.random_params(stage))
-  stages.write(tmp_path, there, params)
-  state = state_lib.TrainState(step=0, params=params, ema=params, opt=())
-  train.start_from(tmp_path, there, state)
-  assert capsys.readouterr().err == ''
-  train.start_from(tmp_path, here, state)
-  said = capsys.readouterr().err
-  assert f'note: model.keep_mean is False in {tmp_path} and True here' in said
-  stages.write(tmp_path, dataclasses.replace(there, prediction='eps'), params)
-  with pytest.raises(ValueError, match='predicts eps, this stage x0; start'):
-    train.start_from(tmp_path, there, state)
+    initial_weights.take(tmp_path, job.stage, start)
 
 
 def test_stage_is_never_older_than_the_checkpoint(text, tmp_path, monkeypatch):

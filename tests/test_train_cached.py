@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import embed, jobs, partitioning, train
+from imagen_jax import embed, inputs, jobs, partitioning, stages, train
 from imagen_jax.text import cache, cache_reader, encoders, feeds
 from imagen_jax.training import optimizers, validation
 from imagen_jax.training import state as state_lib
@@ -44,13 +44,13 @@ def _job(text, dtype=None, **changes):
 def _losses(job):
   """Losses [b] of the first batch, with fixed noise and no caption dropped."""
   mesh = partitioning.make_mesh(job.mesh)
-  feed = train.open_feed(job)
-  encoder = train.frozen_encoder(feed, mesh)
-  batch = train.open_batches(job, feed, 'train').batch(0)
+  feed = inputs.open_feed(job)
+  encoder = inputs.frozen_encoder(feed, mesh)
+  batch = inputs.open_batches(job, feed, 'train').batch(0)
   batch = jobs.with_text(batch, *encoder)
   noise = validation.fixed_noise(batch, 0)
   params = tiny_cascade.random_params(job.stage)
-  apply = train.stages.network(job.stage).apply
+  apply = stages.network(job.stage).apply
   return np.asarray(
     step_lib.example_losses(job.stage, apply, params, batch, noise)
   )
@@ -82,7 +82,7 @@ def test_null_condition_is_zeros_not_the_empty_caption(text):
   job = _job(text, 'bfloat16')
   reader = cache_reader.Reader(job.cache)
   assert (reader.read([''])[0] != 0).any()
-  batch = train.open_batches(job, train.open_feed(job), 'train').batch(0)
+  batch = inputs.open_batches(job, inputs.open_feed(job), 'train').batch(0)
   batch = jobs.with_text(batch, None, {})
   dropped = step_lib.draw_noise(jax.random.key(0), batch, 1.0)
   text, mask = step_lib.conditioning.drop_text(
@@ -96,9 +96,9 @@ def test_caption_that_the_cache_lacks(text, tmp_path):
     encoders.load(text / 'text'), [tiny_cascade.CAPTIONS[:2]], tmp_path / 'few'
   )
   job = dataclasses.replace(_job(text), cache=str(tmp_path / 'few'))
-  feed = train.open_feed(job)
+  feed = inputs.open_feed(job)
   with pytest.raises(ValueError, match='a blue car .* is not in the cache'):
-    train.open_batches(job, feed, 'train').batch(0)
+    inputs.open_batches(job, feed, 'train').batch(0)
 
 
 def test_cache_of_another_encoder(text, tmp_path):
@@ -109,24 +109,24 @@ def test_cache_of_another_encoder(text, tmp_path):
   job = _job(text, 'int8')
   wrong = dataclasses.replace(job, text=str(tmp_path / 'other'))
   with pytest.raises(ValueError, match='int8 was made by .* weights is .* the'):
-    train.open_feed(wrong)
+    inputs.open_feed(wrong)
   # With the id at hand, no encoder is read at all.
   found = cache.encoder_id(encoder.fingerprint())
   known = dataclasses.replace(job, encoder_id=found, text='nowhere')
-  assert isinstance(train.open_feed(known), feeds.Cached)
+  assert isinstance(inputs.open_feed(known), feeds.Cached)
   with pytest.raises(ValueError, match='encoder_id asks for 0123'):
-    train.open_feed(dataclasses.replace(job, encoder_id='0123'))
+    inputs.open_feed(dataclasses.replace(job, encoder_id='0123'))
 
 
 def test_cache_of_another_length(text):
   job = _job(text, 'bfloat16')
   stage = dataclasses.replace(job.stage, max_length=7)
   with pytest.raises(ValueError, match='length 7, .*bfloat16 gives 16 and 12'):
-    train.open_feed(dataclasses.replace(job, stage=stage))
+    inputs.open_feed(dataclasses.replace(job, stage=stage))
 
 
 def test_no_encoder_is_on_the_devices(text):
   job = _job(text, 'bfloat16')
   mesh = partitioning.make_mesh(job.mesh)
-  config, params = train.frozen_encoder(train.open_feed(job), mesh)
+  config, params = inputs.frozen_encoder(inputs.open_feed(job), mesh)
   assert config is None and state_lib.count(params) == 0

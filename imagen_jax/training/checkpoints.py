@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from imagen_jax import hosts, partitioning, retrying
+from imagen_jax import exchanges, hosts, partitioning, retrying
 from imagen_jax.training import state as state_lib
 
 
@@ -37,6 +37,9 @@ class Unwritten(ValueError):
 # What orbax raises for files that are cut short, missing or of another tree,
 # or that cannot be written.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+_TOLD = 3  # settings that differ, in a message
 
 
 def _goodness(metrics):
@@ -109,18 +112,27 @@ class Checkpoints:
     """Step of the newest whole checkpoint on disk, or None."""
     return self._saved
 
-  def resume(self, state, identity, read=lambda saved: saved):
+  def resume(
+    self, state, identity, read=lambda saved: saved, allow_changes=False
+  ):
     """(state, batches done): the newest whole checkpoint, or `state` and 0.
 
     Where the newest is damaged the one before is taken, with a warning.
     `read` brings an identity saved by an older release up to date; what it
-    then lacks is not compared. Raises AnotherRun naming the first setting that
-    differs from the saved, or where no checkpoint can be read.
+    then lacks is not compared. Raises AnotherRun naming the settings that
+    differ from the saved, which `allow_changes` only tells, or where no
+    checkpoint can be read.
     """
     damaged = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
       try:
-        self._check(step, identity, read)
+        changes = self._changes(step, identity, read)
+        if changes and not allow_changes:
+          raise AnotherRun(
+            f'{self.directory.parent} belongs to another run: {changes}; give '
+            'another --workdir, or --gin.TrainConfig.allow_changes=True to go '
+            'on with what is here'
+          )
         state, data, _ = self.restore(state, step)
       except Damaged as e:
         damaged[step] = e
@@ -131,25 +143,26 @@ class Checkpoints:
         if hosts.is_first():
           print(f'warning: {error}; moved to {place}', file=sys.stderr)
       if hosts.is_first():
+        if changes:
+          print(f'note: changed on resuming: {changes}', file=sys.stderr)
         print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
       return state, data['next_batch']
     if damaged:
       raise damaged[max(damaged)]
     return state, 0
 
-  def _check(self, step, identity, read):
-    """Raises AnotherRun where the checkpoint's identity is another."""
+  def _changes(self, step, identity, read):
+    """How the checkpoint's identity differs, in words; '' = not at all."""
     meta = self._read(step, meta=ocp.args.JsonRestore())['meta']
     here, there = (json.loads(json.dumps(x)) for x in (identity, read(meta)))
     common = here.keys() & there.keys()
-    if found := _first_difference(
+    found = _differences(
       {k: there[k] for k in common}, {k: here[k] for k in common}
-    ):
-      name, there, here = found
-      raise AnotherRun(
-        f'{self.directory.parent} belongs to another run: {name} is {there} '
-        f'there and {here} here; give another --workdir'
-      )
+    )
+    told = [f'{name} is {a} there and {b} here' for name, a, b in found]
+    if len(told) > _TOLD:
+      told[_TOLD:] = [f'and {len(told) - _TOLD} more']
+    return ', '.join(told)
 
   def _read(self, step, **items):
     """Items of a checkpoint; Damaged, on all processes, if one cannot read."""
@@ -157,7 +170,7 @@ class Checkpoints:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
     except _DAMAGE as e:
       # The others may have read all of theirs: they wait for us in orbax.
-      hosts.fail_to_meet()
+      exchanges.fail_to_meet()
       raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
     except AssertionError as e:  # they did
       reason = ValueError('another process could not read its part')
@@ -173,10 +186,10 @@ class Checkpoints:
     damaged.mkdir(exist_ok=True)
     numbers = (f'{step}_{n}' for n in itertools.count())
     place = next(damaged / n for n in numbers if not (damaged / n).exists())
-    hosts.agree()  # all have chosen the same place
+    exchanges.agree()  # all have chosen the same place
     if hosts.is_first():
       os.replace(self.directory / str(step), place)
-    hosts.agree()
+    exchanges.agree()
     self._manager.reload()
     self._saved = self._manager.latest_step()
     return place
@@ -273,19 +286,19 @@ class Checkpoints:
     return restored, items['data'], items['meta']
 
 
-def _first_difference(there, here, name=''):
-  """(name, value there, value here) of the first leaf that differs, or None."""
+def _differences(there, here, name=''):
+  """[(name, value there, value here)] of the leaves that differ."""
   if there == here:
-    return None
+    return []
   if not (isinstance(there, dict) and isinstance(here, dict)):
-    return name, there, here
-  for key in sorted(there.keys() | here.keys()):
-    found = _first_difference(
+    return [(name, there, here)]
+  return [
+    found
+    for key in sorted(there.keys() | here.keys())
+    for found in _differences(
       there.get(key), here.get(key), f'{name}.{key}'.lstrip('.')
     )
-    if found:
-      return found
-  return None
+  ]
 
 
 def _abstract(x):

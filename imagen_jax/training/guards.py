@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from imagen_jax import hosts
+from imagen_jax import exchanges
 
 EXIT_CODE = 128 + signal.SIGTERM  # so that a queue knows to start it again
 
@@ -23,7 +23,7 @@ class StopSignal:
 
   def __init__(self):
     self._came = False
-    self._agreement = hosts.Agreement()
+    self._agreement = exchanges.Agreement()
     self._before = None
 
   def __enter__(self):

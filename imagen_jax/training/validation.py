@@ -1,8 +1,11 @@
 """Validation loss on a fixed grid of t and noise, comparable across runs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
+from imagen_jax import exchanges, partitioning
 from imagen_jax.training import step as step_lib
 
 
@@ -27,7 +30,36 @@ def fixed_noise(batch, k, drop=False, max_aug_level=1.0):
   )
 
 
+class Validation:
+  """The loss on the same examples with the same noise, whenever it is asked."""
+
+  def __init__(self, loss, batches, count, mesh):
+    """`loss` is (params, encoder_params, batch, k, drop) -> [], jitted.
+
+    `batches` are the first `count` of the split, read when first needed.
+    """
+    self._loss = loss
+    self._batches = batches
+    self._count = count
+    self._mesh = mesh
+    self._placed = None
+
+  def losses(self, params, encoder_params):
+    """(mean loss, the same with no caption told), floats."""
+    if self._placed is None:
+      self._placed = [
+        partitioning.put_batch(self._batches.batch(k), self._mesh)
+        for k in range(self._count)
+      ]
+    loss_of_batch = functools.partial(self._loss, params, encoder_params)
+    return tuple(
+      mean_loss(loss_of_batch, self._placed, drop) for drop in (False, True)
+    )
+
+
 def mean_loss(loss_of_batch, batches, *args):
   """Mean of `loss_of_batch(batch, k, *args)` over a list of batches."""
-  losses = [loss_of_batch(b, k, *args) for k, b in enumerate(batches)]
+  losses = [
+    exchanges.settle(loss_of_batch(b, k, *args)) for k, b in enumerate(batches)
+  ]
   return float(sum(losses)) / len(losses)

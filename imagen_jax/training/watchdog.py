@@ -13,7 +13,7 @@ import traceback
 
 import jax
 
-from imagen_jax import hosts
+from imagen_jax import exchanges, hosts
 
 _LOOKS = 8  # times that it looks in the time that a step may take
 
@@ -44,7 +44,7 @@ class Watchdog:
 
   def __enter__(self):
     if self._seconds:
-      self._board = hosts.Board('watchdog')
+      self._board = exchanges.Board('watchdog')
       self._thread.start()
     return self
 

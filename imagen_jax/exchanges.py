@@ -1,0 +1,165 @@
+"""What the processes of one job tell one another, and when.
+
+agree(problem)          all stop where one of them has to
+Agreement().largest(n)  one number from each, without waiting
+Board(title)            short texts, while devices hang
+whole(tree)             arrays whole on process 0
+settle(tree)            one program after the other, where that is needed
+"""
+
+import collections
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from imagen_jax import hosts
+
+_LAG = 2  # steps after which all know what one process said
+_LINE = 400  # bytes of a problem that are told to the others
+
+
+def agree(problem=None):
+  """Raises ValueError on all processes where one of them has a problem.
+
+  All of them call it; `problem` is a line of text or None.
+  """
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils
+
+    line = (problem or '').encode()[:_LINE]
+    mine = np.zeros(_LINE, np.uint8)
+    mine[: len(line)] = np.frombuffer(line, np.uint8)
+    for index, row in enumerate(multihost_utils.process_allgather(mine)):
+      if row.any():
+        said = bytes(row).rstrip(b'\0').decode(errors='replace')
+        raise ValueError(f'{said} (process {index})')
+  elif problem:
+    raise ValueError(problem)
+
+
+def fail_to_meet():
+  """Meets others where they wait for all: AssertionError for them.
+
+  Where nobody is waiting there, all come here and nothing is raised.
+  """
+  if jax.process_count() > 1:
+    from jax.experimental import multihost_utils
+
+    with contextlib.suppress(AssertionError):
+      multihost_utils.sync_global_devices('failed')
+
+
+def settle(tree):
+  """Returns the tree; on CPUs in several processes, when it is there.
+
+  There two programs may run at once although they were called one after the
+  other (the first may wait for its input to be copied), and exchange in another
+  order than those of the other processes: all would wait for ever, or take one
+  number for another.
+  """
+  if jax.process_count() > 1 and jax.default_backend() == 'cpu':
+    jax.block_until_ready(tree)
+  return tree
+
+
+class Agreement:
+  """A number from each process; the largest is known to all a little later.
+
+  All processes ask once a step and get the same answer at the same step. The
+  answer is some steps old, so that nobody waits for a step that is still
+  running.
+  """
+
+  def __init__(self):
+    self._pending = collections.deque()
+    self._sent = {}  # value -> the array that says it
+
+  def largest(self, value):
+    """The largest of the values given `_LAG` calls ago, 0 before that."""
+    if jax.process_count() == 1:
+      return value
+    if value not in self._sent:
+      self._sent[value] = _one_each(value)
+    self._pending.append(settle(_largest()(self._sent[value])))
+    if len(self._pending) <= _LAG:
+      return 0
+    return int(self._pending.popleft())
+
+
+@functools.cache
+def _all_devices():
+  return jax.make_mesh(
+    (jax.device_count(),),
+    ('all',),
+    devices=jax.devices(),
+    axis_types=(jax.sharding.AxisType.Auto,),
+  )
+
+
+def _one_each(value):
+  """int32 [devices], those of this process with `value`."""
+  sharding = NamedSharding(_all_devices(), PartitionSpec('all'))
+  return jax.make_array_from_callback(
+    (jax.device_count(),), sharding, lambda _: np.full([1], value, np.int32)
+  )
+
+
+@functools.cache
+def _largest():
+  replicated = NamedSharding(_all_devices(), PartitionSpec())
+  return jax.jit(jnp.max, out_shardings=replicated)
+
+
+class Board:
+  """Short texts that processes leave for one another, while devices hang.
+
+  The coordinator of the job keeps them; JAX has no public way to it.
+  """
+
+  def __init__(self, title):
+    from jax._src import distributed
+
+    self._title = title
+    self._client = distributed.global_state.client  # None = one process
+
+  def write(self, text):
+    """Puts up the text of this process, in the place of its last."""
+    if self._client is not None:
+      place = f'{self._title}/{jax.process_index()}'
+      self._client.key_value_set(place, text, allow_overwrite=True)
+
+  def read(self):
+    """{process: text} of those that have put up one."""
+    if self._client is None:
+      return {}
+    found = self._client.key_value_dir_get(f'{self._title}/')
+    return {int(place.rpartition('/')[2]): text for place, text in found}
+
+
+def whole(tree):
+  """The tree with each array whole, on process 0; None on the others.
+
+  All processes call it. Array by array: all at once may be more than a device
+  can hold.
+  """
+  if jax.process_count() == 1:
+    return tree
+  arrays = jax.tree.map(_gathered, tree)
+  return arrays if hosts.is_first() else None
+
+
+def _gathered(x):
+  """One array as numpy on process 0."""
+  if not x.is_fully_replicated:
+    x = _replicate(NamedSharding(x.sharding.mesh, PartitionSpec()))(x)
+    settle(x)
+  return np.asarray(x.addressable_data(0)) if hosts.is_first() else None
+
+
+@functools.cache
+def _replicate(sharding):
+  return jax.jit(lambda x: x, out_shardings=sharding)

@@ -1,0 +1,30 @@
+"""What processes tell one another, as far as one process shows it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagen_jax import exchanges
+
+
+def test_one_process_agrees_with_itself():
+  exchanges.agree(None)
+  with pytest.raises(ValueError, match='no room'):
+    exchanges.agree('no room')
+  agreement = exchanges.Agreement()
+  assert [agreement.largest(v) for v in (0, 1, 0)] == [0, 1, 0]
+  tree = {'a': np.ones(3)}
+  assert exchanges.whole(tree) is tree
+
+
+def test_one_program_after_the_other_where_there_are_several(monkeypatch):
+  slow = jax.jit(
+    lambda x: jax.lax.fori_loop(0, 40, lambda _, x: jnp.tanh(x @ x), x)
+  )
+  x = jnp.ones([700, 700])
+  slow(x).block_until_ready()  # compiled
+  alone = exchanges.settle(slow(x))
+  assert not alone.is_ready(), 'one process waits for nothing'
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  assert exchanges.settle(slow(x)).is_ready()
