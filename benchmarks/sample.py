@@ -1,10 +1,11 @@
 """Time and memory of the sample command, in fresh processes.
 
-  python benchmarks/sample.py [--cascade=DIR] [--cores=2] [--runs=3]
+  python benchmarks/sample.py [--preset=fast] [--cores=2] [--runs=3]
 
 Draws one picture through all stages with an empty compilation cache (cold),
-then again with the filled one (warm, the fastest and the median of --runs), and
-times the imports. Prints one JSON object. Run it on an idle machine: CPU
+then again with the filled one (warm, the fastest and the median of --runs),
+again up to each smaller stage, looks when the first step of a process is done,
+and times the imports. Prints one JSON object. Run it on an idle machine: CPU
 seconds are printed beside wall-clock ones, so that a busy one can be told.
 """
 
@@ -21,6 +22,20 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PROMPT = 'a red fox at sunset'
+# Says when the first step is done, and ends.
+FIRST_STEP = """
+import os, sys
+from imagen_jax import cascade, compilation_cache
+
+def told(name, step, steps):
+  if step:
+    print(name, flush=True)
+    os._exit(0)
+
+compilation_cache.enable()
+drawn = cascade.load_cascade(sys.argv[1] or None)
+drawn.sample([sys.argv[2]], preset=sys.argv[3] or None, progress=told)
+"""
 
 
 def run(command, cache):
@@ -78,6 +93,12 @@ def main():
   parser.add_argument(
     '--cascade', help='cascade directory (default: the shipped one)'
   )
+  parser.add_argument('--preset', help="settings (default: the stages' own)")
+  parser.add_argument(
+    '--smaller',
+    default='64,256',
+    help='resolutions to stop at as well, a run each (default: 64,256)',
+  )
   parser.add_argument(
     '--cores', type=int, default=2, help='CPU cores to use (default: 2)'
   )
@@ -94,8 +115,17 @@ def main():
     sample = [python, '-m', 'imagen_jax.sample', PROMPT, f'--out={directory}']
     if args.cascade:
       sample.append(f'--cascade={args.cascade}')
+    if args.preset:
+      sample.append(f'--preset={args.preset}')
     result['cold'] = run(sample, cache)
     warm = [run(sample, cache) for _ in range(args.runs)]
+    for side in filter(None, args.smaller.split(',')):
+      smaller = [*sample, f'--upto={side}']
+      runs = [run(smaller, cache) for _ in range(args.runs)]
+      result[f'warm to {side}'] = min(runs, key=lambda f: f['seconds'])
+    first = [python, '-c', FIRST_STEP, args.cascade or '', PROMPT]
+    runs = [run([*first, args.preset or ''], cache) for _ in range(args.runs)]
+    result['first step'] = min(runs, key=lambda f: f['seconds'])
     files = [path for path in cache.iterdir() if path.is_file()]
     result['cache_mb'] = round(sum(p.stat().st_size for p in files) / 1e6, 1)
   result['warm'] = min(warm, key=lambda figures: figures['seconds'])

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import math
 import pathlib
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -89,7 +90,10 @@ def read(path) -> np.ndarray:
   except OSError as e:
     raise ValueError(f'{path} cannot be read: {e.strerror}') from e
   try:
-    return np.asarray(images.decode(data))
+    with warnings.catch_warnings():
+      # What is too large is refused below, on one line.
+      warnings.simplefilter('ignore', PIL.Image.DecompressionBombWarning)
+      return np.asarray(images.decode(data))
   except images.BadPicture as e:
     raise ValueError(f'{path} cannot be used: {e}') from e
 

@@ -30,6 +30,15 @@ def test_what_is_written_is_read_back():
   assert [(s.sampler, s.grid) for s in plan] == [('heun', 'karras')] * 2
 
 
+def test_another_shape_is_written_as_its_size():
+  cascade = tiny_cascade.load()
+  request = cascade_lib.Request(caption='a fox')
+  text = recipes.write(cascade, cascade.plan(), request, 7, size=(16, 48))
+  assert text['size'] == '48x16'
+  assert recipes.read(text, 'x.png').size == (16, 48)
+  assert recipes.read(_text(), 'x.png').size is None
+
+
 def test_a_file_of_an_older_release_lacks_the_grid():
   text = _text()
   del text['grid']
@@ -43,6 +52,9 @@ def test_a_file_of_an_older_release_lacks_the_grid():
     ({'steps': '5,many'}, "steps in its recipe is 'many'"),
     ({'guidance': '2,,3'}, "guidance in its recipe is ''"),
     ({'prompt': 'a' * 20_000}, 'prompt in its recipe is too long'),
+    ({'size': '64'}, "size in its recipe is ''; the file was altered"),
+    ({'size': '0x64'}, "size in its recipe is '0x64'; the file was altered"),
+    ({'size': '64x99999'}, "size in its recipe is '64x99999'"),
   ],
 )
 def test_forged_recipes_are_refused(changes, message):

@@ -250,6 +250,13 @@ def test_pictures_between_prompts(capsys):
     (['--grid=magic'], "grid 'magic' is not one of"),
     (['--preset=best'], "preset 'best' is not one of paper, fast, draft"),
     (['--threshold=hard'], "threshold 'hard' is not one of"),
+    (['--percentile=0'], 'percentile is 0.0; it must lie in (1, 100]'),
+    (['--size=20x8'], 'the size is 20 x 8 (width x height); at 32 px this'),
+    (['--size=20'], "'20' is no size; write WIDTHxHEIGHT, such as 1536x1024"),
+    (['--size=16x99999'], "'16x99999' is no size"),
+    (['--size=16x16', '--image=a.png'], 'leave out --size'),
+    (['--size=16x16', '--upscale=a.png'], 'leave out --size'),
+    (['--shard=9'], '--shard packs a list; give --prompts_file=FILE'),
     (['--percentile=101'], 'percentile is 101.0; it must lie in (1, 100]'),
     (['--guidance=-1'], 'guidance is -1.0; it must be 0 or more (1 = off)'),
     (['--guidance=nan'], 'guidance is nan'),
@@ -262,6 +269,29 @@ def test_pictures_between_prompts(capsys):
 def test_flags_that_make_no_sense(capsys, flags, message):
   code, _, err = run(capsys, FOX, *flags)
   assert code == 2 and len(err) == 1 and message in err[0], err
+
+
+@pytest.mark.filterwarnings('error')
+def test_pictures_that_cannot_be_changed(capsys):
+  PIL.Image.new('RGB', (16, 16), 'red').save('a.png')
+  PIL.Image.new('L', (16, 8), 255).save('small.png')
+  PIL.Image.new('1', (10_000, 9_000)).save('huge.png')
+  pathlib.Path('text.png').write_text('words')
+  for flags, message in (
+    (['--image=a.png', '--mask=small.png'], 'small.png is 16 x 8, the picture'),
+    (['--image=a.png', '--strength=1.1'], 'strength is 1.1; it must lie in'),
+    (['--image=a.png', '--strength=nan'], 'strength is nan'),
+    (['--image=a.png', '--outpaint=0.5'], 'outpaint is 0.5'),
+    (['--image=text.png'], 'text.png cannot be used: not a picture'),
+    (['--image=huge.png'], 'huge.png cannot be used: too many pixels'),
+    (['--upscale=huge.png'], 'huge.png cannot be used: too many pixels'),
+    (['--reproduce=a.png'], 'a.png has no recipe'),
+  ):
+    job = [] if flags[0].startswith('--reproduce') else [FOX]
+    if flags[0].startswith('--image'):
+      job.append('--upto=8')
+    code, _, err = run(capsys, *job, *flags, '--out=b')
+    assert code == 2 and len(err) == 1 and message in err[0], err
 
 
 def test_bar_counts_the_steps_of_all_stages_and_groups(capsys, monkeypatch):
