@@ -7,8 +7,9 @@ Each guidance weight and kind of thresholding is a point: the same captions and
 noise, drawn, measured and kept, so that the same command goes on where it was
 interrupted. On scenes (the default) a point is scene-FID against the share of
 pictures that show what was asked; on COCO it is FID against the CLIP score, as
-in the paper. Writes guidance_curve.csv and guidance_curve.png; a point stands
-with its own protocol id, since its settings are part of what is measured.
+in the paper. Writes guidance_curve.csv and guidance_curve.png. A point has its
+own protocol id, since its settings are part of what is measured, and the curve
+one of all that its points share.
 """
 
 import csv
@@ -30,10 +31,11 @@ from imagen_jax import (
   series,
 )
 from imagen_jax import stages as stages_lib
-from imagen_jax.evaluation import alignment, protocols, records
+from imagen_jax.evaluation import alignment, protocols, records, sides
 
 NUM = 50  # captions of a point
 _SHOWN = 8  # pictures of each point on the sheet
+_VARIED = ('guidance', 'threshold')  # of the base, along the curve
 
 
 def parser():
@@ -118,19 +120,19 @@ def main(argv=None):
       if result is None:
         raise ValueError(text)
       results[name] = result
+    shared = curve_id(results)
     rows = [row(name, points[name], r) for name, r in results.items()]
     write_csv(out / 'guidance_curve.csv', rows)
-    picture = curve(rows, points, args)
-    pictures.write_png(
-      out / 'guidance_curve.png', picture, {'cascade': cascade.id}
-    )
+    picture = curve(rows, points, args, shared)
+    text = {'cascade': cascade.id, 'curve': shared}
+    pictures.write_png(out / 'guidance_curve.png', picture, text)
     write_sheet(out, points)
   except (ValueError, FloatingPointError, OSError) as e:
     return flags.failed(e, out)
   print((out / 'guidance_curve.csv').read_text(), end='')
   print(
     f'{rows[0]["n"]} captions at each of {len(rows)} points, cascade '
-    f'{cascade.id}; curve in {out / "guidance_curve.png"}'
+    f'{cascade.id}, curve {shared} in {out / "guidance_curve.png"}'
   )
   return 0
 
@@ -185,6 +187,28 @@ def plan_points(cascade, args):
   return points
 
 
+def curve_id(results) -> str:
+  """The id of what the points share: all but the base's weight and threshold.
+
+  Raises ValueError where they share less, so that no other results are drawn
+  into one curve.
+  """
+  ids = {}
+  for name, result in results.items():
+    base, *others = result['protocol']['stages']
+    base = {k: v for k, v in base.items() if k not in _VARIED}
+    shared = {**result['protocol'], 'stages': [base, *others]}
+    ids[name] = sides.identity(shared)
+  (first, expected), *others = ids.items()
+  for name, found in others:
+    if found != expected:
+      raise ValueError(
+        f'{first} and {name} differ in more than guidance and threshold; give '
+        'another --out, or remove the directories of the points'
+      )
+  return expected
+
+
 def row(name, protocol, result):
   """A line of the table."""
   base, n = protocol.stages[0], result['n']
@@ -212,7 +236,7 @@ def write_csv(path, rows):
   fresh.replace(path)
 
 
-def curve(rows, points, args):
+def curve(rows, points, args, shared):
   """The figure: uint8 [h, w, 3]; weights stand beside the points."""
   scenes = protocols.PROTOCOLS[args.protocol].data == 'scenes'
   x, y = ('alignment', 'scene_fid') if scenes else ('cosine', 'fid')
@@ -252,7 +276,12 @@ def curve(rows, points, args):
     )
 
   panels = [
-    panel(f'{args.protocol}, w beside the points', x, y, notes=True),
+    panel(
+      f'{args.protocol}, curve {shared}: w beside the points',
+      x,
+      y,
+      notes=True,
+    ),
     panel(f'Distance, {how}', 'guidance', y),
     panel('Alignment', 'guidance', x),
   ]

@@ -77,6 +77,15 @@ def test_points_are_drawn_once_and_stand_in_one_table(book, tmp_path, capsys):
   assert len(book.drawn) == 3 * 4
   assert len(list(out.glob('*/reference.npz'))) == 1
   capsys.readouterr()
+  # Points of another judge, say, do not come into the same curve.
+  results = {
+    name: json.loads((out / name / 'scores.json').read_text())
+    for name in ('static_w1', 'static_w4')
+  }
+  assert len(guidance_curve.curve_id(results)) == 12
+  results['static_w4']['protocol']['network'] = 'other'
+  with pytest.raises(ValueError, match='differ in more than guidance and thr'):
+    guidance_curve.curve_id(results)
   files = [str(out / n / 'scores.json') for n in ('static_w1', 'static_w4')]
   assert evaluate.main(['--table', *files]) == 2
   assert 'stages is' in capsys.readouterr().err
