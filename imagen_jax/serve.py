@@ -33,8 +33,8 @@ def parser():
   add(
     '--out',
     metavar='DIR',
-    help='directory where finished pictures are kept, made if need be '
-    '(default: in memory alone)',
+    help='directory where finished pictures are kept, made if need be; those '
+    'that are there come back (default: in memory alone)',
   )
   add(
     '--queue',
@@ -99,6 +99,7 @@ def serve(args):
     cascade = cascade_lib.load_cascade(args.cascade)
     studio = drawing.Studio(
       cascade,
+      history=kept.read(cascade, args.history) if kept else (),
       waiting=args.queue,
       kept=args.history,
       store=kept and kept.store,

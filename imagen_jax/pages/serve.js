@@ -15,6 +15,7 @@ let resolution = null; // of the stage in view; null = the last there is
 let run = '';
 let number = 0;
 let asking = false;
+let more = false; // to ask for, whatever is known
 let told = ''; // to screen readers
 const clocks = new Map(); // id -> when this page saw it begin
 
@@ -68,11 +69,13 @@ const send = (path, values) =>
 // News.
 
 async function listen() {
+  more = true;
   if (asking) return;
   asking = true;
   let pause = 0;
   try {
-    do {
+    while (more || busy()) {
+      more = false;
       const news = await ask(`/state?run=${run}&after=${number}`);
       if (news.run !== run) jobs.clear(); // the server was started anew
       ({ run, number, ids } = news);
@@ -82,7 +85,7 @@ async function listen() {
       show();
       pause = document.hidden ? 2000 : 150;
       await new Promise((done) => setTimeout(done, pause));
-    } while (busy());
+    }
   } catch (error) {
     lost(true, error.message);
     setTimeout(listen, 3000);
@@ -110,12 +113,14 @@ function where(job) {
       const other = jobs.get(id);
       return other && !over(other) && ids.indexOf(id) < ids.indexOf(job.id);
     }).length;
-    return before === 1 ? 'Waiting, 1 before it' : `Waiting, ${before} before it`;
+    return before ? `Waiting, ${before} before it` : 'Waiting';
   }
   if (job.state === 'stopping') return 'Stopping after this step';
   if (job.state === 'stopped') return 'Stopped';
   if (job.state === 'failed') return 'Failed';
-  if (job.state === 'done') return `Drawn in ${job.seconds} s`;
+  if (job.state === 'done') {
+    return job.seconds ? `Drawn in ${job.seconds} s` : 'Drawn earlier';
+  }
   const size = job.sizes[job.stage];
   if (!job.step) {
     // The first time with such settings a program is compiled.
@@ -128,7 +133,7 @@ function where(job) {
 function show() {
   if (!jobs.has(shown)) shown = ids.length ? ids[ids.length - 1] : null;
   const job = jobs.get(shown);
-  history();
+  past();
   $('about').hidden = $('ladder').hidden = !job;
   $('nothing').hidden = Boolean(job && job.seen.length);
   if (!job) {
@@ -155,7 +160,8 @@ function show() {
   const done = job.state === 'done';
   $('save').hidden = $('start').hidden = $('recipe').hidden = !done;
   $('save').href = `/png/${job.id}?save=1`;
-  $('forget').hidden = $('another').hidden = working;
+  $('forget').hidden = working;
+  $('another').hidden = working || job.gone;
   set($('command'), job.command);
   set($('python'), job.python);
   const stage = `${job.sizes[job.stage]} px`;
@@ -216,7 +222,6 @@ function ladder(job) {
     image.hidden = !there;
     button.querySelector('.blank').hidden = there;
     if (there) point(image, address(job, size));
-    const steps = job.all[stage];
     const past = over(job) ? job.state === 'done' : stage < job.stage;
     const now = stage === job.stage && job.state !== 'done' && job.steps;
     const share = past ? 1 : now ? job.step / job.steps : 0;
@@ -224,9 +229,12 @@ function ladder(job) {
     bar.value = share;
     bar.hidden = over(job);
     const last = job.sizes[job.sizes.length - 1];
-    set(item.querySelector('small'), `${steps} step${steps > 1 ? 's' : ''}`);
+    const steps = job.all[stage];
+    const said = `${steps} step${steps > 1 ? 's' : ''}`;
+    const on = now && !over(job) && job.step < job.steps;
+    set(item.querySelector('small'), on ? `${job.step} of ${said}` : said);
     button.setAttribute('aria-disabled', String(!there));
-    const chosen = resolution === null ? over(job) && size === last : size === resolution;
+    const chosen = size === (resolution ?? (over(job) ? last : null));
     button.setAttribute('aria-pressed', String(there && chosen));
   });
 }
@@ -251,7 +259,7 @@ function rung(size) {
 
 // The history, the newest first.
 
-function history() {
+function past() {
   const list = $('history');
   $('empty').hidden = ids.length > 0;
   [...items.keys()].filter((id) => !jobs.has(id)).forEach((id) => {
@@ -341,7 +349,7 @@ function chosen(picture) {
     $('file').value = '';
     return;
   }
-  point($('chosen').querySelector('img'), picture.address);
+  point($('chosen').querySelector('img'), `/source/${picture.id}`);
   set($('chosen').querySelector('span'), picture.name);
   form.querySelector('.more').open = true;
 }
@@ -359,7 +367,7 @@ async function upload() {
       body: file,
       headers: kind,
     });
-    chosen({ ...picture, address: `/source/${picture.id}` });
+    chosen(picture);
     tell(`${picture.name} is chosen`);
   } catch (error) {
     complain(error.message);
@@ -429,15 +437,15 @@ $('another').addEventListener('click', () => {
 $('again').addEventListener('click', () => {
   const job = jobs.get(shown);
   const values = { ...job.fields, seed: job.seed };
+  const { picture } = values;
   fields().forEach((field) => (field.value = values[field.name] || ''));
-  chosen(null);
+  chosen(picture ? { id: picture, name: job.from } : null);
   explain();
   form.elements.prompt.focus();
 });
 $('start').addEventListener('click', () => {
   const job = jobs.get(shown);
-  const address = `/small/${job.id}`;
-  chosen({ id: job.id, name: job.file, address });
+  chosen({ id: job.id, name: job.file });
   form.elements.strength.focus();
 });
 document.querySelectorAll('[data-copy]').forEach((button) => {

@@ -8,7 +8,6 @@ rise: whoever has seen state 17 asks for what changed since.
     studio.since(17, seconds=10)
 """
 
-import collections
 import dataclasses
 import io
 import secrets
@@ -16,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import PIL.Image
@@ -67,6 +66,7 @@ class Studio:
 
   Args:
     cascade: that draws.
+    history: finished ones, the oldest first.
     waiting: orders that may wait at most.
     kept: pictures of the history at most; the oldest leave it.
     store: called as store(job) with each finished one, where it is kept on the
@@ -77,6 +77,7 @@ class Studio:
     self,
     cascade: cascade_lib.Cascade,
     *,
+    history: Sequence[Job] = (),
     waiting: int = WAITING,
     kept: int = KEPT,
     store: Callable[[Job], None] | None = None,
@@ -84,8 +85,10 @@ class Studio:
     self.cascade = cascade
     self.run = secrets.token_urlsafe(6)  # of this process: numbers begin anew
     self._waiting, self._kept, self._store = waiting, kept, store
-    self._jobs: Mapping[str, Job] = collections.OrderedDict()
+    self._jobs: dict[str, Job] = {}  # by id, the oldest first
     self._number = 0
+    for job in history:
+      self._jobs[job.id] = job
     self._changed = threading.Condition()
     self._closed = False
     self._thread = threading.Thread(target=self._work, daemon=True)
@@ -168,6 +171,14 @@ class Studio:
     """Pictures of the history that are done."""
     with self._changed:
       return sum(job.state == 'done' for job in self._jobs.values())
+
+  def small(self, id: str) -> bytes | None:
+    """A PNG of a finished picture for the history."""
+    job = self.get(id)
+    if job and job.png and not job.small:  # one of an earlier run
+      with PIL.Image.open(io.BytesIO(job.png)) as image:
+        job.small = _png(_shrunk(np.asarray(image), _SMALL))
+    return job and job.small
 
   def look(self, id: str, resolution: int) -> bytes | None:
     """A PNG of what a stage's picture is by now, for the page."""

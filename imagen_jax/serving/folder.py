@@ -1,14 +1,16 @@
 """The history on the disk: finished pictures in a folder.
 
 File names begin with the time, so that they sort by it. A file is whole or not
-there; its recipe is in its metadata.
+there; its recipe is in its metadata, and brings it back into the history when
+the server is started again.
 """
 
 import pathlib
 import tempfile
 import time
 
-from imagen_jax import pictures
+from imagen_jax import pictures, recipes
+from imagen_jax.serving import drawing, orders
 
 
 class Folder:
@@ -25,8 +27,26 @@ class Folder:
       ) from e
     pictures.sweep_up(self.path)
 
-  def store(self, job) -> None:
-    """Writes a finished `drawing.Job`; raises ValueError where it cannot."""
+  def read(self, cascade, most: int) -> list[drawing.Job]:
+    """The last pictures there that this cascade drew for a page."""
+    found = []
+    for path in sorted(self.path.glob('[0-9]*.png'), reverse=True):
+      if len(found) == most:
+        break
+      text = pictures.read_text(path)
+      try:
+        order = orders.again(recipes.read(text or {}, path), cascade)
+        png = path.read_bytes()
+      except (ValueError, OSError):  # of another cascade, or no such picture
+        continue
+      size = cascade.stages[len(order.plan) - 1].resolution
+      found.append(
+        drawing.Job(order=order, state='done', png=png, seen={size: png})
+      )
+    return found[::-1]
+
+  def store(self, job: drawing.Job) -> None:
+    """Writes a finished picture; raises ValueError where it cannot."""
     now = time.strftime('%Y%m%d-%H%M%S')
     name = f'{now}_{pictures.slug(job.order.prompt)}_seed{job.order.seed}'
     path, n = self.path / f'{name}.png', 2

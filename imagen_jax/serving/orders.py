@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import edits, presets
+from imagen_jax import edits, presets, recipes
 from imagen_jax import prompts as prompts_lib
 from imagen_jax.serving import sources
 
@@ -31,6 +31,7 @@ class Order:
   negative: str | None = None
   picture: sources.Picture | None = None  # to start from
   strength: float = edits.STRENGTH  # of the change, with a picture
+  edit: str | None = None  # as of a recipe, where the picture is not here
   fields: Mapping[str, str]  # the form as it was filled in
   remarks: tuple[str, ...] = ()  # what is odd about the prompt
 
@@ -91,6 +92,34 @@ def read(
     strength=strength,
     fields=form,
     remarks=tuple(cascade.remarks([prompt])),
+  )
+
+
+def again(recipe: recipes.Recipe, cascade: cascade_lib.Cascade) -> Order:
+  """The order that a recipe tells of, drawn by this cascade for a page.
+
+  Raises ValueError where it was not.
+  """
+  if recipe.cascade != cascade.id or recipe.index or recipe.size:
+    raise ValueError('the picture was not drawn for a page of this cascade')
+  plan = cascade.plan(upto=recipe.resolution, **recipe.settings)
+  fields = {'prompt': recipe.prompt, 'negative': recipe.negative or ''}
+  if len(plan) < len(cascade.stages):
+    fields['upto'] = str(recipe.resolution)
+  for name, values in settings(cascade, plan).items():
+    if name in ALL and len(set(values)) == 1:
+      fields[name] = values[0]
+    elif name in EACH:
+      for stage, value in zip(cascade.stages, values):
+        if stage.low_res is not None or name != 'aug_level':
+          fields[f'{name}_{stage.resolution}'] = f'{value:.9g}'
+  return Order(
+    prompt=recipe.prompt,
+    seed=recipe.seed,
+    plan=plan,
+    negative=recipe.negative,
+    edit=recipe.edit,
+    fields=fields,
   )
 
 

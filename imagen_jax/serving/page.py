@@ -5,7 +5,7 @@ GET  /state?run=R&after=N what changed since state N, waiting for it: JSON
 GET  /look/JOB/64         what a stage's picture is by now
 GET  /small/JOB           a finished picture for the history
 GET  /png/JOB             the picture, with its recipe; ?save=1 as a download
-GET  /source/ID           a picture that was sent in, small
+GET  /source/ID           a picture to start from, small
 POST /draw                takes an order: JSON with its id
 POST /stop, /forget       a job, out of the queue or the history
 POST /source?name=...     takes a picture to start from: JSON with its id
@@ -59,15 +59,14 @@ class StudioPage:
       case 'GET', ['look', id, size] if size.isdecimal() and len(size) < 6:
         return _png(self._studio.look(id, int(size)))
       case 'GET', ['small', id]:
-        job = self._studio.get(id)
-        return _png(job and job.small)
+        return _png(self._studio.small(id))
       case 'GET', ['png', id]:
         job = self._studio.get(id)
         if job and 'save' in request.query:
           return _download(job)
         return _png(job and job.png)
       case 'GET', ['source', id]:
-        picture = self._sources.get(id)
+        picture = self._find(id)
         return _png(picture and picture.small)
       case 'GET', [name] if found := frame.asset(name):
         return found
@@ -106,14 +105,14 @@ class StudioPage:
     job = self._studio.get(id)
     if not (job and job.png):
       return None
-    side = job.order.plan and self._sizes(job)[-1]
+    side = self._sizes(job)[-1]
     return sources.Picture(
       id=id,
       name=_name(job),
       data=job.png,
       width=side,
       height=side,
-      small=job.small,
+      small=self._studio.small(id),
     )
 
   def _done(self, there):
@@ -160,11 +159,19 @@ class StudioPage:
       'said': job.said,
       'remarks': job.remarks,
       'fields': order.fields,
-      'from': order.picture.name if order.picture else '',
+      'from': _from(order),
+      'gone': bool(order.edit),  # what it was made of
       'file': _name(job),
       'command': writing.command(order, cascade, self._directory),
       'python': writing.python(order, cascade, self._directory),
     }
+
+
+def _from(order):
+  """What a picture was made of, in words."""
+  if order.picture:
+    return order.picture.name
+  return 'another picture' if order.edit else ''
 
 
 def _name(job):

@@ -17,6 +17,8 @@ def command(order: orders.Order, cascade, directory: str | None) -> str:
     cascade: that drew it.
     directory: of the cascade; None = the one that ships.
   """
+  if order.edit:
+    return _gone(order)
   flags = {'seed': order.seed}
   if upto := _upto(order, cascade):
     flags['upto'] = upto
@@ -36,6 +38,8 @@ def command(order: orders.Order, cascade, directory: str | None) -> str:
 
 def python(order: orders.Order, cascade, directory: str | None) -> str:
   """Lines of Python: `images` is uint8 [1, r, r, 3]."""
+  if order.edit:
+    return _gone(order)
   size = cascade.stages[len(order.plan) - 1].resolution
   keywords = {'seed': order.seed}
   if upto := _upto(order, cascade):
@@ -58,6 +62,12 @@ def python(order: orders.Order, cascade, directory: str | None) -> str:
     given.append('  source=source,')
   lines += ['images = cascade.sample(', *given, ')', '']
   return '\n'.join(lines) + f'# uint8 [1, {size}, {size}, 3]\n'
+
+
+def _gone(order):
+  return (
+    f'# Made of another picture ({order.edit}), which is not here any more.\n'
+  )
 
 
 def _upto(order, cascade):

@@ -6,12 +6,14 @@ painter.go(3)  # three steps, of whatever is drawn
 
 import contextlib
 import http.client
+import io
 import json
 import threading
 import time
 import urllib.parse
 
 import numpy as np
+import PIL.Image
 
 from imagen_jax.pages import server
 from imagen_jax.serving import drawing, orders, page
@@ -68,6 +70,13 @@ def wait_for(holds, seconds=30):
     assert time.monotonic() < end, 'it never came'
     time.sleep(0.005)
   return value
+
+
+def file(mode='RGB', size=(40, 20), kind='PNG', **settings):
+  """The bytes of a picture file."""
+  data = io.BytesIO()
+  PIL.Image.new(mode, size, **settings).save(data, kind)
+  return data.getvalue()
 
 
 @contextlib.contextmanager

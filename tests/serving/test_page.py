@@ -12,7 +12,7 @@ from imagen_jax import cascade as cascade_lib
 from imagen_jax import pictures, sample
 from imagen_jax.serving import drawing, sources
 from tests import tiny_cascade
-from tests.serving import painting, test_sources
+from tests.serving import painting
 
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
 
@@ -178,7 +178,7 @@ def test_what_is_not_there(method, path, guest):
 def test_a_picture_to_start_from(tmp_path):
   with painting.served(tiny_cascade.load()) as (_, address):
     guest = painting.Guest(address)
-    status, said = guest.send(test_sources.file(color=(200, 0, 0)), 'a/b.png')
+    status, said = guest.send(painting.file(color=(200, 0, 0)), 'a/b.png')
     sent = json.loads(said)
     assert status == 200 and (sent['name'], sent['width']) == ('b.png', 40)
     assert guest.get(f'/source/{sent["id"]}').startswith(b'\x89PNG')

@@ -7,23 +7,17 @@ import PIL.Image
 import pytest
 
 from imagen_jax.serving import sources
-
-
-def file(mode='RGB', size=(40, 20), kind='PNG', **settings):
-  """The bytes of a picture file."""
-  data = io.BytesIO()
-  PIL.Image.new(mode, size, **settings).save(data, kind)
-  return data.getvalue()
+from tests.serving import painting
 
 
 @pytest.mark.parametrize(
   ('data', 'pixel'),
   [
-    (file(color=(10, 20, 30)), (10, 20, 30)),
-    (file('RGBA', color=(0, 0, 0, 0)), (255, 255, 255)),  # over white
-    (file('I;16', color=65535), (255, 255, 255)),
-    (file('L', kind='JPEG', color=128), (128, 128, 128)),
-    (file(size=(1, 1)), (0, 0, 0)),
+    (painting.file(color=(10, 20, 30)), (10, 20, 30)),
+    (painting.file('RGBA', color=(0, 0, 0, 0)), (255, 255, 255)),  # over white
+    (painting.file('I;16', color=65535), (255, 255, 255)),
+    (painting.file('L', kind='JPEG', color=128), (128, 128, 128)),
+    (painting.file(size=(1, 1)), (0, 0, 0)),
   ],
   ids=('plain', 'transparent', '16 bits', 'gray', 'tiny'),
 )
@@ -43,8 +37,11 @@ def test_pictures_of_all_kinds(data, pixel):
   [
     (b'', 'the file cannot be used: empty file'),
     (b'GIF, or so it says', 'the file cannot be used: not a picture'),
-    (file()[:60], 'the file cannot be used: '),
-    (file('1', size=(5000, 4000)), 'is 5000 x 4000, more than 16000000'),
+    (painting.file()[:60], 'the file cannot be used: '),
+    (
+      painting.file('1', size=(5000, 4000)),
+      'is 5000 x 4000, more than 16000000',
+    ),
     (b'0' * (sources.BYTES + 1), 'more than 8388608'),
   ],
   ids=('empty', 'text', 'cut', 'many pixels', 'many bytes'),
@@ -68,11 +65,11 @@ def test_what_is_no_use(data, said):
   ],
 )
 def test_names_are_only_shown(name, plain):
-  assert sources.Pictures().add(file(), name).name == plain
+  assert sources.Pictures().add(painting.file(), name).name == plain
 
 
 def test_the_last_ones_are_kept():
   kept = sources.Pictures()
-  ids = [kept.add(file(), 'x').id for _ in range(sources.KEPT + 1)]
+  ids = [kept.add(painting.file(), 'x').id for _ in range(sources.KEPT + 1)]
   assert len(set(ids)) == sources.KEPT + 1
   assert [kept.get(id) is None for id in ids] == [True] + [False] * sources.KEPT

@@ -13,7 +13,7 @@ from imagen_jax import cascade as cascade_lib
 from imagen_jax import pictures, presets, sample
 from imagen_jax.serving import drawing, orders, sources, writing
 from tests import tiny_cascade
-from tests.serving import painting, test_sources
+from tests.serving import painting
 
 DIRECTORY = tiny_cascade.directory
 TITLE = '-- a \'red\' fox; $(rm) "at" sunset'
@@ -37,7 +37,7 @@ def draw(**fields):
   """The finished job of a form."""
   kept = sources.Pictures()
   if name := fields.pop('file', None):
-    data = test_sources.file(size=(24, 16), color=(200, 30, 30))
+    data = painting.file(size=(24, 16), color=(200, 30, 30))
     pathlib.Path(name).write_bytes(data)
     fields['picture'] = kept.add(data, name).id
   with drawing.Studio(tiny_cascade.load()) as studio:
