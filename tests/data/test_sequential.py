@@ -125,3 +125,16 @@ def test_without_seqio(monkeypatch):
   monkeypatch.setitem(sys.modules, 'seqio', None)
   with pytest.raises(ValueError, match='needs seqio: pip install .imagen-jax'):
     sets.batches(_open()).batch(0)
+
+
+def test_features_are_found_by_their_paths():
+  """Keys of TFDS have slashes too, as image/filename of coco_captions."""
+  row = {'image/filename': 'f', 'image': 'i', 'a': {'b': {'c': 1}, 'b/d': 2}}
+  for path, value in [
+    ('image/filename', 'f'), ('image', 'i'), ('a/b/c', 1), ('a/b/d', 2),
+  ]:  # fmt: skip
+    assert sequential.feature(row, path, 'x') == value
+  for path in ('image/name', 'a/c', 'image/filename/x', 'b'):
+    said = f"^x has no feature '{path}'; there are: a/b/c, a/b/d, image, image/"
+    with pytest.raises(ValueError, match=said):
+      sequential.feature(row, path, 'x')
