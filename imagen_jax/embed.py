@@ -68,8 +68,9 @@ def parser():
     '--captions',
     action='append',
     metavar='SOURCE',
-    help='a UTF-8 file with one caption a line, tfds:NAME or '
-    'scenes:VOCABULARY/SPLIT; may be given several times (no default)',
+    help='a UTF-8 file with one caption a line, folder:DIR, shards:PATTERN, '
+    'tfds:NAME or scenes:VOCABULARY/SPLIT; may be given several times (no '
+    'default)',
   )
   add('--out', metavar='DIR', help='the cache directory (no default)')
   add(
@@ -126,10 +127,15 @@ def parser():
   )
   add(
     '--feature',
-    default='caption',
     metavar='NAME',
-    help='text feature of a tfds: source, a nested one with slashes '
-    '(default: caption)',
+    help='text feature of a tfds: source, a nested one with slashes, or key of '
+    'a folder: or shards: one (default: caption; of files as in training)',
+  )
+  add(
+    '--index_dir',
+    metavar='DIR',
+    help='where the index of a folder: or shards: source is kept (default: in '
+    'the set)',
   )
   add(
     '--data_dir',
@@ -166,6 +172,7 @@ def main(argv=None):
         split=args.split,
         feature=args.feature,
         data_dir=args.data_dir,
+        index_dir=args.index_dir,
         count=args.count,
       )
       for text in args.captions

@@ -1,11 +1,13 @@
 """Captions alone, one after another, from where people keep them.
 
   captions.txt             a text file, UTF-8, one caption a line
+  folder:photos            pictures with captions, as training reads them
+  shards:shards/*.tar      tar shards, likewise
   tfds:coco_captions       a TensorFlow data set, prepared beforehand
   scenes:lite/train        the embedded scenes, drawn from nothing
 
 Each source is iterated as often as needed and gives the same captions, in the
-same order. TensorFlow is imported when such a data set is read.
+same order: of pictures, those that training meets.
 """
 
 import dataclasses
@@ -13,10 +15,8 @@ import itertools
 import pathlib
 from collections.abc import Iterator
 
-import numpy as np
-
-from imagen_jax.data import sequential
-from imagen_jax.data.emoji_scenes import source, tfds_builder
+from imagen_jax.data import sources, tfds_sets
+from imagen_jax.data.emoji_scenes import source
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,35 +58,22 @@ class Tfds:
   data_dir: str | None = None  # None = TFDS's own
 
   def __iter__(self) -> Iterator[str]:
-    for example in self._open():
-      value = example
-      for part in self.feature.split('/'):
-        value = value[part]
-      for text in np.asarray(value, object).reshape(-1):
-        yield text.decode('utf-8')
+    found = tfds_sets.stored_captions(
+      self.name, self.data_dir, self.split, self.feature
+    )
+    return itertools.chain.from_iterable(found)
 
-  def _open(self):
-    import tensorflow_datasets as tfds
 
-    # Read this feature alone: pictures stay undecoded.
-    wanted = sequential.nested(self.feature, True)
-    try:
-      if self.name.startswith('emoji_scenes/'):
-        config = self.name.removeprefix('emoji_scenes/')
-        builder = tfds_builder.builder(config, data_dir=self.data_dir)
-      else:
-        builder = tfds.builder(self.name, data_dir=self.data_dir)
-      data = builder.as_dataset(
-        split=self.split, decoders=tfds.decode.PartialDecoding(wanted)
-      )
-      return tfds.as_numpy(data)
-    except (tfds.core.DatasetNotFoundError, ValueError, AssertionError) as e:
-      reason = str(e).strip().splitlines()[0][:160]
-      raise ValueError(
-        f'tfds:{self.name}, split {self.split}, feature {self.feature}: '
-        f'{reason}; prepare the data set first (tfds build), and see its '
-        'splits and features there'
-      ) from e
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Indexed:
+  """All captions of a folder or of shards, which training may meet."""
+
+  source: sources.Folder | sources.Shards
+
+  def __iter__(self) -> Iterator[str]:
+    found = self.source.open_index()
+    for row in found.rows:
+      yield from found.text(row).captions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,14 +103,22 @@ def parse(
   text: str,
   *,
   split: str = 'train',
-  feature: str = 'caption',
+  feature: str | None = None,
   data_dir: str | None = None,
+  index_dir: str | None = None,
   count: int | None = None,
-) -> File | Tfds | Scenes:
+) -> File | Tfds | Indexed | Scenes:
   """The source that a command line names; the rest is for its kind."""
   kind, _, name = text.partition(':')
   if kind == 'tfds':
-    return Tfds(name=name, split=split, feature=feature, data_dir=data_dir)
+    return Tfds(
+      name=name, split=split, feature=feature or 'caption', data_dir=data_dir
+    )
+  how = {'caption': feature, 'index_dir': index_dir}
+  if kind == 'folder':
+    return Indexed(source=sources.Folder(directory=name, **how))
+  if kind == 'shards':
+    return Indexed(source=sources.Shards(files=name, **how))
   if kind == 'scenes':
     vocabulary, _, part = name.partition('/')
     return Scenes(
@@ -131,8 +126,8 @@ def parse(
     )
   if not pathlib.Path(text).is_file():
     raise ValueError(
-      f'captions file {text} does not exist; give a file, tfds:NAME or '
-      'scenes:VOCABULARY/SPLIT'
+      f'captions file {text} does not exist; give a file, folder:DIR, '
+      'shards:PATTERN, tfds:NAME or scenes:VOCABULARY/SPLIT'
     )
   return File(path=text)
 

@@ -88,7 +88,8 @@ def source(
       validation=validation,
     ),
   }
-  text, kind, name = args.source, *args.source.partition(':')[::2]
+  text, (kind, colon, name) = args.source, args.source.partition(':')
+  kind = kind if colon else ''  # a folder may be called 'shards'
   of_tfds = {k: getattr(args, k, None) for k in ('image', 'data_dir')}
   if kind == 'tfds' and hasattr(args, 'image'):
     return sources.Tfds(name=name, **_given(common | of_tfds))

@@ -11,7 +11,13 @@ import threading
 
 import numpy as np
 
-from imagen_jax.data import images, index, indexing, sequential
+from imagen_jax.data import (
+  caption_fields,
+  images,
+  index,
+  indexing,
+  sequential,
+)
 from imagen_jax.data.emoji_scenes import tfds_builder
 
 _PIECE = 4096  # records looked through together
@@ -150,13 +156,15 @@ class Records:
     with self._lock:
       if self._rows is None:
         name, data_dir, split, image, caption = self._how
-        self._rows = _data_source(builder(name, data_dir), split, image, name)
+        found = builder(name, data_dir)
+        skip = _undecoded(found, image)
+        self._rows = _data_source(found, split, skip, name)
     return self._rows
 
 
-def _data_source(found, split, image, name):
+def _data_source(found, split, decoders, name):
   try:
-    return found.as_data_source(split=split, decoders=_undecoded(found, image))
+    return found.as_data_source(split=split, decoders=decoders)
   except (ValueError, KeyError) as e:
     raise _no_split(f'tfds:{name}', split, found.info.splits) from e
   except (RuntimeError, OSError) as e:
@@ -195,15 +203,61 @@ def stored_rows(name, data_dir, splits, image):
     if split not in found.info.splits:
       raise _no_split(f'tfds:{name}', split, found.info.splits)
     if is_random_access(found):
-      yield from _data_source(found, split, image, name)
+      yield from _stored(found, split, _undecoded(found, image), name)
     else:
-      data = functools.partial(
-        found.as_dataset,
-        split=split,
-        decoders=_undecoded(found, image),
-        shuffle_files=False,
-      )
+      skip = _undecoded(found, image)
+      data = functools.partial(_in_order, found, split, skip, name)
       yield from _rows(data, f'tfds:{name}/{split}')
+
+
+def stored_captions(name, data_dir, split, feature):
+  """Of each example in the order they are stored; no picture is decoded."""
+  import tensorflow_datasets as tfds
+
+  found = builder(name, data_dir)
+  features = found.info.features
+  check_features(found, (feature,), f'tfds:{name}')
+  if is_random_access(found):
+    skip = {
+      path: tfds.decode.SkipDecoding()
+      for path, one in features.items()
+      if isinstance(one, tfds.features.Image)
+    }
+    rows = _stored(found, split, skip, name)
+  else:
+    wanted = {feature: True}
+    if feature not in features:
+      wanted = sequential.nested(feature, True)
+    data = functools.partial(
+      _in_order,
+      found,
+      split,
+      tfds.decode.PartialDecoding(wanted),
+      name,
+    )
+    rows = _rows(data, f'tfds:{name}/{split}')
+  for row in rows:
+    value = sequential.feature(row, feature, f'tfds:{name}')
+    try:
+      yield caption_fields.of_value(value)
+    except caption_fields.BadCaption:
+      continue
+
+
+def _stored(found, split, decoders, name):
+  """The rows of an ArrayRecord split, one after another."""
+  rows = _data_source(found, split, decoders, name)
+  try:
+    yield from rows
+  except (RuntimeError, ValueError, IndexError, OSError) as e:
+    raise _unreadable(f'tfds:{name}/{split}', e) from e
+
+
+def _in_order(found, split, decoders, name):
+  try:
+    return found.as_dataset(split=split, decoders=decoders, shuffle_files=False)
+  except (ValueError, AssertionError) as e:
+    raise _no_split(f'tfds:{name}', split, found.info.splits) from e
 
 
 def forward_items(name, data_dir, split, image, caption):

@@ -1,11 +1,15 @@
 """Captions from files, data sets and scenes; bad files are told by line."""
 
+import dataclasses
 import itertools
 
 import pytest
 
-from imagen_jax.data import captions
+from imagen_jax.data import captions, sources
 from imagen_jax.data.emoji_scenes import source
+from tests.data import sets
+
+SPLITS = ('train', 'validation')
 
 
 def _file(tmp_path, content):
@@ -60,5 +64,31 @@ def test_tfds(tmp_path):
   tfds = pytest.importorskip('tensorflow_datasets')
   del tfds
   missing = captions.parse('tfds:no_such_set', data_dir=str(tmp_path))
-  with pytest.raises(ValueError, match='tfds:no_such_set.*prepare the data'):
+  with pytest.raises(ValueError, match='tfds:no_such_set.*prepare it first'):
     list(missing)
+
+
+def test_captions_of_files_are_those_that_training_meets(tmp_path):
+  """A cache made of others would lack some of them."""
+  root = sets.folder(tmp_path / 'set', 5)
+  (root / '001.txt').unlink()
+  (root / '001.json').write_text('{"words": [" two\\n words ", "more"]}')
+  (root / '002.txt').write_text(' \ufeffa\n fox ')
+  reading = dataclasses.replace(sets.LOOSE, validation=0.2)
+  for caption, lost in [(None, {'two words', 'more'}), ('words', set())]:
+    place = str(tmp_path / f'index_{caption}')
+    found = set(
+      captions.parse(f'folder:{root}', feature=caption, index_dir=place)
+    )
+    source_of = sources.Folder(
+      directory=str(root), caption=caption, index_dir=place, reading=reading
+    )
+    both = [source_of.open(split).captions() for split in SPLITS]
+    assert found == {caption for split in both for caption in split}
+    every = {'number 0', 'two words', 'more', '\ufeffa fox'}
+    assert found == every - lost | {'number 3', 'number 4'}
+  shards = sets.shards(tmp_path / 'shards', 2, 3)
+  found = captions.parse(f'shards:{shards}/*.tar')
+  assert list(found) == list(found) == [f'number {i}' for i in range(6)]
+  with pytest.raises(ValueError, match='folder nowhere does not exist'):
+    list(captions.parse('folder:nowhere'))

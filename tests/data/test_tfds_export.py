@@ -12,7 +12,14 @@ import PIL.Image
 import pytest
 
 from imagen_jax import build_tfds
-from imagen_jax.data import images, photographs, sources, tfds_export
+from imagen_jax.data import (
+  captions,
+  images,
+  photographs,
+  sources,
+  tfds_export,
+  tfds_sets,
+)
 from tests.data import sets, zoo
 
 COLOURED = ('alpha.png', 'orientation_6.jpg', 'cmyk.jpg', 'animated.gif')
@@ -152,6 +159,99 @@ def test_records_that_are_cut_or_go_while_they_are_read(built, tmp_path):
   np.testing.assert_array_equal(before['image'], after['image'])
 
 
+@pytest.fixture(scope='module')
+def like_coco(tmp_path_factory):
+  """A set whose captions are a sequence of dicts, and keys have slashes."""
+  tfds = pytest.importorskip('tensorflow_datasets')
+  pytest.importorskip('tensorflow')
+  base = tmp_path_factory.mktemp('coco')
+
+  class LikeCoco(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version('1.0.0')
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name='2014')]
+
+    def _info(self):
+      captions = {'text': tfds.features.Text(), 'id': np.int64}
+      return self.dataset_info_from_configs(
+        features=tfds.features.FeaturesDict(
+          {
+            'captions': tfds.features.Sequence(captions),
+            'image': tfds.features.Image(),
+            'image/filename': tfds.features.Text(),
+            'image/whole': tfds.features.Image(),
+          }
+        )
+      )
+
+    def _split_generators(self, dl_manager):
+      return {'train': self._generate_examples()}
+
+    def _generate_examples(self):
+      for i in range(9):
+        texts = [{'text': f'number {i}', 'id': 1}, {'text': ' b\n', 'id': 2}]
+        picture = io.BytesIO(sets.jpeg(i))
+        yield (
+          i,
+          {
+            'captions': texts,
+            'image': picture,
+            'image/filename': f'{i}.jpg',
+            'image/whole': io.BytesIO(sets.jpeg(i)),
+          },
+        )
+
+  made = LikeCoco(data_dir=str(base), file_format='array_record')
+  made.download_and_prepare()
+  return base
+
+
+@pytest.mark.parametrize('image', ['image', 'image/whole'])
+def test_features_within_features(image, like_coco, capsys):
+  fields = {
+    'name': 'like_coco',
+    'data_dir': str(like_coco),
+    'reading': sets.LOOSE,
+    'train': 'train[2:]',
+    'image': image,
+  }
+  opened = sources.Tfds(caption='captions/text', **fields).open('train')
+  seen = [opened.entry(i)[1].captions for i in range(len(opened))]
+  assert {first for first, _ in seen} <= {f'number {i}' for i in range(9)}
+  assert len(seen) == 7 and {second for _, second in seen} == {'b'}
+  number = int(seen[0][0].split()[1])
+  expected = sets.colour_of(number)
+  found = opened.example(0, 8)['image'][4, 4].astype(int)
+  assert np.abs(found - expected).max() < 6
+  name = f'tfds:{fields["name"]}'
+  told = captions.parse(name, feature='captions/text', data_dir=like_coco)
+  assert sorted(set(told)) == ['b', *(f'number {i}' for i in range(9))]
+  said = "no feature 'captions/words'; there are: captions/id, captions/text, i"
+  with pytest.raises(ValueError, match=said):
+    sources.Tfds(caption='captions/words', **fields).open('train')
+
+
+def test_reading_needs_no_code_of_the_builder(built, monkeypatch):
+  """That of most sets imports TensorFlow."""
+  import tensorflow_datasets as tfds
+
+  def builder(*arguments, **options):
+    raise ImportError('tensorflow')
+
+  monkeypatch.setattr(tfds, 'builder', builder)
+  assert len(_open(built))
+  said = (
+    'none is not prepared in .*; preparing it needs tensorflow: pip .* tfds'
+  )
+  with pytest.raises(ValueError, match=said):
+    _open(built, name='none')
+
+
+def test_tfrecord_needs_tensorflow(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'tensorflow', None)
+  with pytest.raises(ValueError, match='x is not stored as ArrayRecord: readi'):
+    tfds_sets.forward_items('x', None, 'train', 'image', 'caption')
+
+
 def test_tfrecord_is_read_forward_with_a_note(tmp_path, capsys):
   tfds = pytest.importorskip('tensorflow_datasets')
   pytest.importorskip('tensorflow')
@@ -172,6 +272,8 @@ def test_tfrecord_is_read_forward_with_a_note(tmp_path, capsys):
   np.testing.assert_array_equal(resumed['image'], expected[3]['image'])
   words = {w for batch in expected[:3] for w in batch['words'].tolist()}
   assert len(words) > 4
+  told = captions.parse(f'tfds:{fields["name"]}', data_dir=str(tmp_path))
+  assert words <= {caption.encode()[:40] for caption in told}
   [path] = tmp_path.rglob('*-train.tfrecord*')
   for content in (path.read_bytes()[:-9], None):
     path.unlink() if content is None else path.write_bytes(content)
