@@ -8,7 +8,8 @@ import jax
 import pytest
 
 import gin
-from imagen_jax import cli, jobs, pretrain_text, stages, train
+from imagen_jax import cli, jobs, pretrain_text, stages, train, train_judge
+from imagen_jax.data.emoji_scenes import splits
 from imagen_jax.diffusion import schedules
 from imagen_jax.training import checkpoints, optimizers, state
 
@@ -36,8 +37,11 @@ def _clean():
 
 
 def _configure(leaf, *bindings):
-  pretraining = 'pretrain_text' in leaf.read_text()
-  config = pretrain_text.PretrainConfig if pretraining else train.TrainConfig
+  text, config = leaf.read_text(), train.TrainConfig
+  if 'pretrain_text' in text:
+    config = pretrain_text.PretrainConfig
+  elif 'train_judge' in text:
+    config = train_judge.JudgeTraining
   return cli.configure([leaf], list(bindings), config)
 
 
@@ -55,6 +59,15 @@ def test_leaf_builds(leaf, tmp_path, monkeypatch):
     assert state.count(shapes) == COUNTS[leaf.stem]
     assert stages.from_json(stages.to_json(config.stage)) == config.stage
     config.learning_rate.schedule()
+
+
+def test_the_judge_knows_the_words_of_its_vocabulary():
+  config = _configure(ROOT / 'scenes_judge.gin')
+  words, model = splits.vocabulary(config.vocabulary), config.model
+  assert model.nouns == len(words.nouns)
+  assert model.colours == len(words.colours) + 1
+  assert model.backgrounds == len(words.backgrounds)
+  assert train_judge.describe(config).startswith('252,581 parameters')
 
 
 def test_the_comparison_of_encoders_is_the_shipped_base_but_smaller():

@@ -59,7 +59,10 @@ class JudgeExamples:
 
 
 def harmed(picture, rng):
-  """(picture, pixels that it was moved right and down [2], harm [2])."""
+  """(picture, pixels that it was moved right and down [2], harm [2]).
+
+  Harm is the blur in pixels and the noise in tenths of all values.
+  """
   shift = rng.integers(-SHIFT, SHIFT + 1, 2)
   picture = moved(picture, *shift)
   blur = 0.0 if rng.random() < 0.3 else rng.uniform(0, BLUR)

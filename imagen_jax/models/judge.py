@@ -59,7 +59,7 @@ class Reading(NamedTuple):
   colours: jax.Array  # [b, g, g, colours] logits
   boxes: jax.Array  # [b, g, g, 3] centre in the cell (x, y), side; cells
   backgrounds: jax.Array  # [b, backgrounds] logits
-  harm: jax.Array  # [b, 2] blur, pixels; noise, standard deviation of [0, 1]
+  harm: jax.Array  # [b, 2] blur, pixels; noise, tenths of all values
 
 
 class Block(nn.Module):
