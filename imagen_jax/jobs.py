@@ -118,6 +118,12 @@ class TrainConfig:
       return lambda path: re.search(self.freeze, path) is not None
     return None
 
+  @property
+  def stacked(self):
+    """Whether equal leaves are updated at once, as equal blocks are scanned."""
+    each = isinstance(self.optimizer, optimizers.LEAF_BY_LEAF)
+    return self.compute.scan and each and self.is_frozen is None
+
 
 def init_params(stage, key):
   """Random parameters of the stage's network."""
@@ -132,7 +138,11 @@ def make_state(config, mesh, make=state_lib.create):
   Returns (state, its shardings, the optimizer).
   """
   optimizer = optimizers.make(
-    config.optimizer, config.learning_rate, config.clip, config.is_frozen
+    config.optimizer,
+    config.learning_rate,
+    config.clip,
+    config.is_frozen,
+    stacked=config.stacked,
   )
 
   def init(key):

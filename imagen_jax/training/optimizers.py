@@ -14,6 +14,7 @@ import optax
 import optax.contrib
 
 from imagen_jax import fields
+from imagen_jax.training import stacking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,12 +149,19 @@ class SGD:
     return optax.sgd(learning_rate.schedule())
 
 
-def make(optimizer, learning_rate, clip=1.0, is_frozen=None):
+# Those whose updates can be stacked: each leaf by itself.
+LEAF_BY_LEAF = (Adam, Adafactor, SGD)
+
+
+def make(optimizer, learning_rate, clip=1.0, is_frozen=None, stacked=False):
   """Clipping by global norm (None = off), then the optimizer.
 
-  Leaves whose path `is_frozen` says yes to get neither; None = no leaf.
+  Leaves whose path `is_frozen` says yes to get neither; None = no leaf. With
+  `stacked` gradients and parameters come as `stacking.Stacks`.
   """
   transform = optimizer.transform(learning_rate)
+  if stacked:
+    transform = stacking.each(transform)
   if clip is not None:
     transform = optax.chain(optax.clip_by_global_norm(clip), transform)
   if is_frozen is None:

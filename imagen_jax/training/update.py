@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from imagen_jax import partitioning
 from imagen_jax.training import compute as compute_lib
 from imagen_jax.training import lora as lora_lib
-from imagen_jax.training import noise_levels, optimizers
+from imagen_jax.training import noise_levels, optimizers, stacking
 from imagen_jax.training import state as state_lib
 from imagen_jax.training import step as step_lib
 
@@ -22,7 +22,8 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
 
   Args:
     config: has stage, compute, seed, caption_dropout, max_aug_level,
-      ema_decay, lora, is_frozen and max_skipped, as `jobs.TrainConfig` has.
+      ema_decay, lora, is_frozen, stacked and max_skipped, as
+      `jobs.TrainConfig` has.
     optimizer: an optax transform.
     embed: (encoder_params, batch) -> batch with its text.
     mesh: of the devices.
@@ -80,16 +81,22 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
       grads = jax.tree.map(
         lambda f, g: jnp.zeros_like(g) if f else g, frozen, grads
       )
+    before = state
+    if config.stacked:
+      stacks = stacking.of_equal_leaves(state.params)
+      before, grads = stacks.join((state, grads))
     metrics['grad_norm'] = optimizers.global_norm(grads)
     after = state_lib.apply_gradients(
-      state, grads, optimizer, config.ema_decay, frozen
+      before, grads, optimizer, config.ema_decay, frozen
     )
     finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['grad_norm'])
     metrics['skipped'] = 1.0 - finite
     metrics['by_noise'] = jnp.where(finite, metrics['by_noise'], 0.0)
     # Without the choice a step is the same program as ever, bit for bit.
     if config.max_skipped:
-      after = state_lib.where(finite, after, state)
+      after = state_lib.where(finite, after, before)
+    if config.stacked:
+      after = stacks.split(after, like=state)
     return after, metrics
 
   return jax.jit(

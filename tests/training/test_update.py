@@ -34,6 +34,7 @@ class Config:
   freeze: str | None = None
   max_skipped: int = 0
   is_frozen = jobs.TrainConfig.is_frozen
+  stacked: bool = False
 
 
 @functools.cache
@@ -58,12 +59,14 @@ def _batch(stage):
 
 
 @functools.cache
-def _stepped(how, mesh_config):
+def _stepped(how, mesh_config, stacked=False):
   """(state, metrics) after one step of SGD from random weights."""
   stage = _stage()
   mesh = partitioning.make_mesh(mesh_config, jax.devices()[:4])
   rate = optimizers.LearningRate(peak=RATE, warmup=0)
-  transform = optimizers.make(optimizers.SGD(), rate, clip=None)
+  transform = optimizers.make(
+    optimizers.SGD(), rate, clip=None, stacked=stacked
+  )
   params = tiny_cascade.random_params(stage)
   state = state_lib.TrainState(
     step=jnp.zeros([], jnp.int32),
@@ -73,7 +76,7 @@ def _stepped(how, mesh_config):
   )
   shardings = partitioning.state_shardings(state, mesh, mesh_config)
   state = jax.device_put(state, shardings)
-  config = Config(stage=stage, compute=how)
+  config = Config(stage=stage, compute=how, stacked=stacked)
   step = update.make_train_step(
     config, transform, lambda _, batch: batch, mesh, shardings
   )
@@ -116,9 +119,9 @@ def test_a_batch_in_parts_is_the_batch():
 
 
 def test_cut_parameters_in_scanned_blocks_learn_what_whole_ones_do():
-  """All at once: gathered where they are used, recomputed, in parts."""
+  """All at once: gathered where used, recomputed, in parts, leaves stacked."""
   how = compute.Compute(micro_batches=2, scan=True, remat='blocks')
-  state, metrics = _stepped(how, CUT)
+  state, metrics = _stepped(how, CUT, stacked=True)
   expected, expected_metrics = _stepped(PLAIN, WHOLE)
   cut = [x for x in jax.tree.leaves(state.params) if 'fsdp' in x.sharding.spec]
   assert len(cut) > 10, 'the test must cut parameters'
