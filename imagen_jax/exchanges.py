@@ -10,6 +10,7 @@ settle(tree)            one program after the other, where that is needed
 import collections
 import contextlib
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from imagen_jax import hosts
 
+_PATIENCE = 3600  # seconds that processes wait for one that compiles
 _LAG = 2  # steps after which all know what one process said
 _LINE = 400  # bytes of a problem that are told to the others
+
+_meetings = itertools.count()
 
 
 def agree(problem=None):
@@ -51,6 +55,29 @@ def fail_to_meet():
 
     with contextlib.suppress(AssertionError):
       multihost_utils.sync_global_devices('failed')
+
+
+def meet():
+  """Returns when all processes are here; no device takes part.
+
+  On CPUs the first exchange among some devices fails where another process
+  comes half a minute later: one that compiles on a busy machine.
+  """
+  from jax._src import distributed
+
+  client = distributed.global_state.client  # None = one process
+  if client is not None:
+    name = f'imagen_jax/{next(_meetings)}'
+    client.wait_at_barrier(name, timeout_in_ms=1000 * _PATIENCE)
+
+
+def compiled(function, *args):
+  """A jitted function that all processes have compiled for these arguments."""
+  if jax.process_count() == 1:
+    return function
+  function = function.lower(*args).compile()
+  meet()
+  return function
 
 
 def settle(tree):

@@ -60,10 +60,6 @@ def train(config, workdir):
   feed = inputs.open_feed(config)
   encoder_config, encoder_params = inputs.frozen_encoder(feed, mesh)
 
-  state, shardings, optimizer = jobs.make_state(config, mesh)
-  train_step = jobs.make_train_step(
-    config, optimizer, encoder_config, mesh, shardings
-  )
   bad = quarantine.Quarantine(
     workdir,
     config.loading.max_bad,
@@ -79,7 +75,13 @@ def train(config, workdir):
     config.validation_batches,
     mesh,
   )
+  # After the data, so that a set that cannot be read is told of at once.
+  state, shardings, optimizer = jobs.make_state(config, mesh)
+  train_step = jobs.make_train_step(
+    config, optimizer, encoder_config, mesh, shardings
+  )
 
+  exchanges.meet()  # checkpoints begin with an exchange
   with (
     checkpoints_lib.Checkpoints(
       workdir, config.keep, config.keep_every, config.keep_best
@@ -144,6 +146,10 @@ def train(config, workdir):
       watchdog.at('waits for the batch of step', step)
       batch = partitioning.put_batch(next(stream), mesh)
       watchdog.at('computes step', step)
+      if step == start + 1:
+        train_step = exchanges.compiled(
+          train_step, state, encoder_params, batch
+        )
       trace.at(step, state)
       state, metrics = train_step(state, encoder_params, batch)
       exchanges.settle(metrics)

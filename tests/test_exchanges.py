@@ -18,6 +18,12 @@ def test_one_process_agrees_with_itself():
   assert exchanges.whole(tree) is tree
 
 
+def test_alone_nobody_is_waited_for():
+  exchanges.meet()
+  function = jax.jit(jnp.sin)
+  assert exchanges.compiled(function, 0.0) is function
+
+
 def test_one_program_after_the_other_where_there_are_several(monkeypatch):
   slow = jax.jit(
     lambda x: jax.lax.fori_loop(0, 40, lambda _, x: jnp.tanh(x @ x), x)

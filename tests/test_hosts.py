@@ -1,13 +1,15 @@
 """Several processes compute what one does; flags that do not fit are told."""
 
+import argparse
 import pathlib
+import signal
 
 import jax
 import numpy as np
 import pytest
 
 import gin
-from imagen_jax import cli, jobs, partitioning, train
+from imagen_jax import cli, hosts, jobs, partitioning, train
 from imagen_jax.text import encoders
 from tests import processes, sharded_sgd, tiny_cascade
 
@@ -104,6 +106,46 @@ def test_a_job_that_cannot_start_says_why(flags, said, tmp_path, capsys):
   error = capsys.readouterr().err
   assert said in error and error.count('\n') == 1
   assert not (tmp_path / 'w').exists()
+
+
+def test_slurm_is_found_out(monkeypatch):
+  """Process 3 of 8 on the second of two nodes, a process for each GPU."""
+  for name, value in {
+    'SLURM_JOB_ID': '4242',
+    'SLURM_STEP_NODELIST': 'gpu[07-08]',
+    'SLURM_NTASKS': '8',
+    'SLURM_PROCID': '3',
+    'SLURM_LOCALID': '1',
+    'SLURM_STEP_NUM_NODES': '2',
+  }.items():
+    monkeypatch.setenv(name, value)
+  (coordinator, count, index), devices = hosts._detected(5)
+  assert coordinator.startswith('gpu07:') and (count, index) == (8, 3)
+  assert devices == [1]
+  joined = []
+  monkeypatch.setattr(hosts.roll_call, 'attend', lambda *a: joined.append(a))
+  monkeypatch.setattr(
+    jax.distributed, 'initialize', lambda *a, **k: joined.append((a, k))
+  )
+  monkeypatch.setattr(jax.config, 'update', lambda *unused: None)
+  parser = argparse.ArgumentParser()
+  hosts.add_flags(parser)
+  before = signal.getsignal(signal.SIGTERM)
+  try:
+    hosts.join(parser.parse_args([]))
+  finally:
+    signal.signal(signal.SIGTERM, before)
+  attended, (given, settings) = joined
+  assert attended == (coordinator, 8, 3, 300)
+  assert given == (coordinator, 8, 3) and settings['local_device_ids'] == [1]
+
+
+def test_alone_there_is_nothing_to_join():
+  assert hosts._detected(5)[0] is None
+  parser = argparse.ArgumentParser()
+  hosts.add_flags(parser)
+  hosts.join(parser.parse_args([]))
+  assert jax.process_count() == 1
 
 
 def test_a_profile_is_a_setting(tmp_path, capsys):

@@ -267,14 +267,24 @@ class Checkpoints:
     def like(tree):
       return ocp.args.StandardRestore(jax.tree.map(_abstract, tree))
 
-    items = self._read(
-      step,
-      params=like(state.params),
-      ema=like(state.ema),
-      opt=like(state.opt),
-      data=ocp.args.JsonRestore(),
-      meta=ocp.args.JsonRestore(),
-    )
+    try:
+      items = self._read(
+        step,
+        params=like(state.params),
+        ema=like(state.ema),
+        opt=like(state.opt),
+        data=ocp.args.JsonRestore(),
+        meta=ocp.args.JsonRestore(),
+      )
+    except Damaged as e:
+      path = self.directory / str(step)
+      if misfit := _misfit(path / 'params', state.params):
+        raise Damaged(
+          f'checkpoint {path} is of another model or an older release: '
+          f'{misfit}; give another --workdir, or the config and release that '
+          'wrote it'
+        ) from e
+      raise
     restored = state_lib.TrainState(
       step=partitioning.put_whole(
         np.asarray(step, np.int32), state.step.sharding
@@ -299,6 +309,28 @@ def _differences(there, here, name=''):
       there.get(key), here.get(key), f'{name}.{key}'.lstrip('.')
     )
   ]
+
+
+def _misfit(directory, params):
+  """What a saved tree has that `params` has not, or the reverse; or None."""
+  try:
+    saved = ocp.PyTreeCheckpointHandler().metadata(directory)
+    there, here = (_shapes(tree) for tree in (saved.tree, params))
+  except (*_DAMAGE, AttributeError):
+    return None  # it cannot even be listed
+  for name in sorted(there.keys() | here.keys()):
+    a, b = (shapes.get(name, 'not there') for shapes in (there, here))
+    if a != b:
+      return f'parameter {name} is {a} in it and {b} here'
+  return None
+
+
+def _shapes(tree):
+  """{path: shape} of arrays, or of what orbax tells of them."""
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
 
 
 def _abstract(x):

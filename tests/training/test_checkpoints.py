@@ -57,7 +57,7 @@ def test_other_settings_and_other_shapes_are_refused(tmp_path):
     with pytest.raises(ValueError, match='seed is 0 there and 7 here'):
       saved.resume(_state(0.0), {**IDENTITY, 'seed': 7})
     with pytest.raises(
-      checkpoints.AnotherRun, match='does not fit this configuration'
+      checkpoints.AnotherRun, match=r'kernel is \(64, 64\) in it and \(32, 32\)'
     ):
       saved.resume(_state(0.0, n=32), IDENTITY)
 
@@ -71,6 +71,59 @@ def test_the_setting_that_differs_is_named_alone(tmp_path):
       saved.resume(_state(0.0), other)
   assert 'stage.model.fold is 4 there and 2 here' in str(caught.value)
   assert 'widths' not in str(caught.value)
+
+
+def test_a_checkpoint_whose_parameters_were_named_otherwise(tmp_path):
+  """As a release may have done before this one."""
+  old = {'block': {'weight': jnp.ones([8, 8])}}
+  new = {'block': {'kernel': jnp.ones([8, 8])}}
+  step = jnp.zeros([], jnp.int32)
+  before, now = (
+    state.TrainState(step=step, params=tree, ema=tree, opt=tree)
+    for tree in (old, new)
+  )
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, before, IDENTITY)
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    with pytest.raises(checkpoints.AnotherRun) as caught:
+      saved.resume(now, IDENTITY)
+  said = str(caught.value)
+  assert 'checkpoints/1 is of another model or an older release: parameter' in (
+    said
+  )
+  assert 'block/kernel is not there in it and (8, 8) here; give' in said
+  assert '\n' not in said
+
+
+def test_another_run_goes_on_when_it_is_told_to(tmp_path, capsys):
+  other = {'seed': 7, 'sizes': (1, 2), 'batch_size': 8}
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), {'seed': 0, 'sizes': (1, 3), 'batch_size': 4})
+    with pytest.raises(
+      checkpoints.AnotherRun,
+      match=r'batch_size is 4 there and 8 here, seed is 0 there and 7 here, '
+      r'sizes is \[1, 3\] there and \[1, 2\] here; give .*allow_changes=True',
+    ):
+      saved.resume(_state(0.0), other)
+    capsys.readouterr()
+    assert saved.resume(_state(0.0), other, allow_changes=True)[1] == 1
+    note, resuming = capsys.readouterr().err.splitlines()
+    assert note.startswith('note: changed on resuming: batch_size is 4 there')
+    assert resuming == 'resuming from step 1'
+
+
+def test_a_half_written_checkpoint_does_not_count(tmp_path):
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    saved.save(1, _state(1.0), IDENTITY)
+    saved.save(2, _state(2.0), IDENTITY)
+  directory = tmp_path / 'checkpoints'
+  # As a kill during the writing of step 3 leaves it.
+  shutil.copytree(directory / '2', directory / '3.orbax-checkpoint-tmp')
+  with checkpoints.Checkpoints(tmp_path) as saved:
+    assert saved.resume(_state(0.0), IDENTITY)[1] == 2
+    saved.save(3, _state(3.0), IDENTITY)
+    assert saved.resume(_state(0.0), IDENTITY)[1] == 3
+  assert sorted(p.name for p in directory.glob('*')) == ['2', '3']
 
 
 def _damage(path):
@@ -109,7 +162,7 @@ def test_what_fits_no_checkpoint_moves_none(tmp_path):
     saved.save(1, _state(1.0), IDENTITY)
     saved.save(2, _state(2.0), IDENTITY)
     with pytest.raises(
-      checkpoints.AnotherRun, match='checkpoints/2 does not f'
+      checkpoints.AnotherRun, match='checkpoints/2 is of another model'
     ):
       saved.resume(_state(0.0, n=32), IDENTITY)
     assert saved.resume(_state(0.0), IDENTITY)[1] == 2

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from imagen_jax import partitioning
 from imagen_jax.training import optimizers
 
 RATE = optimizers.LearningRate(peak=2.0, warmup=4)
@@ -65,6 +66,37 @@ def test_clipping_bounds_the_global_norm():
   updates = _step(optimizers.SGD(), params, grads, clip=1.0)
   np.testing.assert_allclose(updates['a'], [-0.6, 0], rtol=1e-5)
   np.testing.assert_allclose(updates['b'], [-0.8], rtol=1e-5)
+
+
+def test_adafactor_with_sharded_states_updates_alike():
+  """Factored statistics of a kernel that is cut, and whole ones of a bias."""
+  rng = np.random.default_rng(0)
+  shapes = {'kernel': (256, 128), 'bias': (128,), 'odd': (3, 5)}
+  params, grads = (
+    {k: jnp.asarray(rng.normal(size=s), jnp.float32) for k, s in shapes.items()}
+    for _ in range(2)
+  )
+  expected = _step(optimizers.Adafactor(), params, grads)
+  config = partitioning.MeshConfig(data=2, fsdp=4, replicate_below=0)
+  mesh = partitioning.make_mesh(config)
+  transform = optimizers.make(
+    optimizers.Adafactor(), optimizers.LearningRate(peak=1.0, warmup=1), None
+  )
+  state = transform.init(params)
+  cut, states = (
+    partitioning.state_shardings(tree, mesh, config) for tree in (params, state)
+  )
+  statistics = [s.spec for s in jax.tree.leaves(states) if 'fsdp' in s.spec]
+  assert len(statistics) >= 3, 'rows, columns and the bias are cut'
+  update = jax.jit(transform.update, out_shardings=(cut, states))
+  params, grads = jax.device_put((params, grads), (cut, cut))
+  state = jax.device_put(state, states)
+  _, state = update(grads, state, params)
+  found, _ = update(grads, state, params)
+  for name, value in expected.items():
+    np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+  # Steps of about the rate, whatever the gradients' size.
+  assert 0.5 < float(jnp.sqrt(jnp.mean(jnp.square(found['kernel'])))) <= 1.01
 
 
 def test_muon_makes_kernels_orthogonal_and_leaves_the_ends_to_adam():
