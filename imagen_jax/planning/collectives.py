@@ -9,6 +9,8 @@ import dataclasses
 import math
 import re
 
+from imagen_jax.planning import hlo
+
 KINDS = (
   'all-gather',
   'all-reduce',
@@ -23,14 +25,10 @@ _SIZES = {
   'f16': 2, 'bf16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8,
   'f64': 8,
 }  # fmt: skip
-_HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) .*\{$')
 _OPERATION = re.compile(r'^\s+(?:ROOT )?%?[\w.\-]+ = (.*)$')
 _SHAPE = re.compile(r'\b([a-z]+\d*)\[([\d,]*)\]')
-_CALLED = re.compile(
-  r'(?:body|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)'
-)
-_BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
-_TRIPS = re.compile(r'"known_trip_count":\s*\{"n":\s*"(\d+)"')
+# libtpu's fusion of an all-reduce of which each chip keeps its part.
+_SCATTERED = 'all-reduce-scatter'
 _CHANNEL = re.compile(r'channel_id=(\d+)')
 _GROUPS = re.compile(r'replica_groups=\{\{([\d,]*)\}')
 _IOTA = re.compile(r'replica_groups=\[(\d+),(\d+)\]')
@@ -57,63 +55,29 @@ class Collective:
 
 def read(text):
   """The collectives of an HLO module's text, largest first."""
-  computations, entry = _computations(text)
-  seen = set()  # channels: the parts of one exchange may stand in two fusions
+  seen = set()
   counts, sizes = collections.Counter(), collections.Counter()
-
-  def walk(name, times):
-    for line in computations.get(name, ()):
-      if found := _collective(line):
-        kind, group, size = found
-        channel = _CHANNEL.search(line)
-        if channel and channel.group(1) in seen:
-          continue
-        seen.add(channel and channel.group(1))
-        counts[kind, group] += times
-        sizes[kind, group] += times * size
-        continue  # its to_apply is only the sum of two numbers
-      trips = 1
-      if ' while(' in line:
-        trips = _trips(line, computations)
-      called = _CALLED.findall(line)
-      for branches in _BRANCHES.findall(line):
-        called += [b.strip().lstrip('%') for b in branches.split(',')]
-      for inner in called:
-        walk(inner, times * trips)
-
-  walk(entry, 1)
+  for line, times, fusion in hlo.instructions(text):
+    if not (found := _collective(line)):
+      continue
+    kind, group, size = found
+    if fusion is not None:
+      # The halves of one exchange may stand in two fusions. (Outside of them
+      # a channel says nothing: all of a `shard_map` share one.)
+      channel = _CHANNEL.search(line)
+      exchange = channel and channel.group(1), kind, size
+      if exchange in seen:
+        continue
+      seen.add(exchange)
+      if fusion.startswith(_SCATTERED):
+        kind = 'reduce-scatter'
+    counts[kind, group] += times
+    sizes[kind, group] += times * size
   found = [
     Collective(kind=kind, group=group, count=n, size=int(sizes[kind, group]))
     for (kind, group), n in counts.items()
   ]
   return sorted(found, key=lambda c: -c.size)
-
-
-def _trips(line, computations):
-  """How often a loop runs: as told, or the bound in its condition.
-
-  A scan counts from 0 to a constant; libtpu tells no count.
-  """
-  if known := _TRIPS.search(line):
-    return int(known.group(1))
-  condition = re.search(r'condition=%?([\w.\-]+)', line)
-  lines = computations.get(condition.group(1), ()) if condition else ()
-  bounds = re.findall(r'= s32\[\]\S* constant\((\d+)\)', '\n'.join(lines))
-  return max(map(int, bounds), default=1)
-
-
-def _computations(text):
-  """({name: its lines}, name of the entry)."""
-  computations, entry, lines = {}, None, None
-  for line in text.splitlines():
-    if line.startswith('}'):
-      lines = None
-    elif lines is not None:
-      lines.append(line)
-    elif found := _HEADER.match(line):
-      lines = computations[found.group(2)] = []
-      entry = found.group(2) if found.group(1) else entry
-  return computations, entry
 
 
 def _collective(line):

@@ -16,16 +16,17 @@ _DAY = 86_400
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-  """One step of a job on one slice."""
+  """One step of a job, or of a sampler, on one slice."""
 
   chip: object  # an `accelerators.Accelerator`
   chips: int
   images: int  # of the whole batch
-  model_flops: float  # of all chips: 3 x the forward pass
+  model_flops: float  # of all chips: in training 3 x the forward pass
   computed_flops: float  # of all chips, with what is recomputed
   moved: float  # bytes read and written in one chip's memory
   sent: float  # bytes that leave one chip
   xla: float | None  # seconds by XLA's estimate; None = not given
+  steps: int | None = None  # of the sampler, for an image; None = training
 
 
 def seconds(work):
@@ -49,14 +50,16 @@ def seconds(work):
 
 def figures(work, step_seconds):
   """What a step of `step_seconds` means to the person who pays."""
-  rate = work.images / step_seconds
+  rate = work.images / step_seconds / (work.steps or 1)
   peak = work.chip.peak_flops * work.chips
-  return {
+  found = {
     'step_seconds': step_seconds,
     'images_per_second': rate,
     'peak_share': work.model_flops / step_seconds / peak,
-    'paper_days': PAPER_STEPS * PAPER_BATCH / rate / _DAY,
   }
+  if work.steps is None:
+    found['paper_days'] = PAPER_STEPS * PAPER_BATCH / rate / _DAY
+  return found
 
 
 def all_figures(work):

@@ -28,12 +28,24 @@ def table(plan):
 
 def settings(plan):
   """The mesh and the way of computing, on one line."""
+  if 'sampling' in plan:
+    return _sampler(plan)
   mesh = ' x '.join(f'{axis}={n}' for axis, n in plan['mesh'].items())
   c = plan['compute']
   scan = 'scanned' if c['scan'] else 'unrolled'
   return (
     f'mesh {mesh}, remat {c["remat"]}, micro-batches {c["micro_batches"]}, '
     f'equal blocks {scan}'
+  )
+
+
+def _sampler(plan):
+  s = plan['sampling']
+  spread = 'rows cut over chips' if plan['cut'] else 'each chip its own'
+  turn = ', guidance in turn' if s['in_turn'] else ''
+  return (
+    f'sampler {s["sampler"]}, {s["steps"]} steps, batch {s["batch"]}, '
+    f'{spread}{turn}'
   )
 
 
@@ -60,7 +72,9 @@ def _memory(memory, hbm):
   }
   lines = ['  memory of a chip                        GB']
   lines += [
-    f'    {names[name]:<34} {memory[name] / _GB:7.3f}' for name in names
+    f'    {told:<34} {memory[name] / _GB:7.3f}'
+    for name, told in names.items()
+    if name in memory
   ]
   share = memory['peak'] / hbm
   return [*lines, f'    of {hbm / _GB:.2f} GB HBM{share:>32.0%}']
@@ -68,15 +82,24 @@ def _memory(memory, hbm):
 
 def _work(plan):
   flops = plan['flops']
-  more = flops['computed'] / flops['model'] - 1
+  lines = [f'    FLOPs of all chips             {_tera(flops["computed"])}']
+  if 'sampling' not in plan:
+    more = flops['computed'] / flops['model'] - 1
+    lines = [
+      f'    model FLOPs (3 x forward)      {_tera(flops["model"])}',
+      f'    computed, with recomputation   {_tera(flops["computed"])} '
+      f'({more:+.0%})',
+    ]
   return [
     '  work of a step',
-    f'    model FLOPs (3 x forward)      {flops["model"] / 1e12:14.1f} T',
-    f'    computed, with recomputation   {flops["computed"] / 1e12:14.1f} T '
-    f'({more:+.0%})',
+    *lines,
     f'    bytes moved in a chip          {plan["moved"] / _GB:14.2f} GB',
     f'    bytes sent by a chip           {plan["sent"] / _GB:14.2f} GB',
   ]
+
+
+def _tera(number):
+  return f'{number / 1e12:14.1f} T'
 
 
 def _collectives(found):
@@ -94,9 +117,10 @@ def _times(plan):
     f'{name} {plan["seconds"][name]:.3f} s'
     for name in ('products', 'memory', 'links')
   )
+  days = '' if 'sampling' in plan else '  days for 2.5M x 2048'
   lines = [
     f'  roofline of a step: {parts}',
-    '  estimate        step s    images/s  share of peak  days for 2.5M x 2048',
+    f'  estimate        step s    images/s  share of peak{days}',
   ]
   names = {
     'overlapped': 'all overlaps',
@@ -104,10 +128,11 @@ def _times(plan):
     'xla': "XLA's own",
   }
   for name, f in plan['estimates'].items():
+    days = f'{f["paper_days"]:21.1f}' if 'paper_days' in f else ''
     lines.append(
       f'    {names[name]:<13} {f["step_seconds"]:7.3f} '
-      f'{f["images_per_second"]:11.0f} {f["peak_share"]:14.0%} '
-      f'{f["paper_days"]:21.1f}'
+      f'{f["images_per_second"]:11.{0 if days else 3}f} '
+      f'{f["peak_share"]:14.0%} {days}'.rstrip()
     )
   if 'xla' not in plan['estimates']:
     lines.append("    XLA's own estimate is not a positive number: left out")

@@ -105,3 +105,32 @@ def test_programs_of_one_chip_exchange_nothing():
     'ENTRY %main (x: f32[2]) -> f32[2] {\n  ROOT %x = f32[2] parameter(0)\n}'
   )
   assert collectives.read(text) == []
+
+
+def test_exchanges_of_one_channel_all_count():
+  """Those that a program asks for inside `shard_map` share theirs."""
+  text = """
+ENTRY %main (x: bf16[4]) -> bf16[8] {
+  %a = bf16[8] all-gather(%x), channel_id=1, replica_groups=[8,2]<=[16]
+  %b = bf16[8] all-gather(%y), channel_id=1, replica_groups=[8,2]<=[16]
+  ROOT %c = bf16[4] reduce-scatter(%z), channel_id=1, replica_groups=[8,2]<=[16]
+}
+"""
+  counts = {c.kind: c.count for c in collectives.read(text)}
+  assert counts == {'all-gather': 2, 'reduce-scatter': 1}
+
+
+def test_an_all_reduce_of_which_each_chip_keeps_its_part_is_a_scatter():
+  text = """
+%all-reduce-scatter.2 (x: bf16[32]) -> bf16[4] {
+  %all = bf16[32] all-reduce(%x), channel_id=7, replica_groups=[2,8]<=[16]
+  ROOT %part = bf16[4] dynamic-slice(%all, %i), dynamic_slice_sizes={4}
+}
+
+ENTRY %main (x: bf16[32]) -> bf16[4] {
+  ROOT %f = bf16[4] fusion(%x), kind=kCustom, calls=%all-reduce-scatter.2
+}
+"""
+  (found,) = collectives.read(text)
+  assert (found.kind, found.group, found.size) == ('reduce-scatter', 8, 64)
+  assert found.sent == 64 * 7 / 8

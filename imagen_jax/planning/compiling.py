@@ -1,0 +1,92 @@
+"""Compiling for chips that are not there, and what the compiler says of it."""
+
+import dataclasses
+import re
+import time
+
+import jax
+
+from imagen_jax.planning import collectives, hlo
+
+LEVELS = {  # of XLA: (optimization, effort to fit the memory)
+  'quick': ('O1', 'O0'),
+  'full': None,
+}
+_OUT_OF_MEMORY = re.compile(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm')
+_UNITS = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
+
+
+class DoesNotFit(ValueError):
+  """What the compiler says of a program that is too large, on one line."""
+
+
+def set_level(level):
+  """How hard XLA tries from now on, one of LEVELS."""
+  if LEVELS[level] is not None:
+    optimization, memory = LEVELS[level]
+    jax.config.update('jax_optimization_level', optimization)
+    jax.config.update('jax_memory_fitting_level', memory)
+  # What is compiled for other devices is of no use to the next start.
+  jax.config.update('jax_enable_compilation_cache', False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+  """A program for one chip of a slice."""
+
+  seconds: float  # that compiling took
+  memory: dict  # bytes: temporaries, program, peak
+  moved: float  # bytes read and written in the chip's memory
+  collectives: list  # of `collectives.Collective`
+  xla: float | None  # seconds by XLA's estimate; None = not given
+
+  @property
+  def sent(self):
+    """Bytes that leave the chip."""
+    return sum(c.sent for c in self.collectives)
+
+
+def compile_traced(traced):
+  """`Compiled` of what `jax.jit(f).trace(...)` gives.
+
+  Raises DoesNotFit for a program that is larger than a chip's memory.
+  """
+  start = time.perf_counter()
+  try:
+    compiled = traced.lower().compile()
+  except jax.errors.JaxRuntimeError as e:
+    raise DoesNotFit(problem(str(e))) from e
+  seconds = time.perf_counter() - start
+  cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+  text = compiled.as_text()
+  # XLA's figures of a program count what stands in a loop once.
+  repetition = hlo.repetition(text)
+  xla = cost.get('optimal_seconds')
+  sizes = {
+    'temporaries': memory.temp_size_in_bytes,
+    'program': memory.generated_code_size_in_bytes,
+  }
+  # The results take the place of what is donated.
+  sizes['peak'] = sum(sizes.values()) + (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+  )
+  return Compiled(
+    seconds=seconds,
+    memory=sizes,
+    moved=cost.get('bytes accessed', 0.0) * repetition,
+    collectives=collectives.read(text),
+    xla=None if xla is None else xla * repetition,
+  )
+
+
+def problem(message):
+  """An error of the compiler, on one line."""
+  if found := _OUT_OF_MEMORY.search(message):
+    needs, unit, has, unit_of_all = found.groups()
+    needs, has = (
+      float(n) * _UNITS[u] / 1e9 for n, u in ((needs, unit), (has, unit_of_all))
+    )
+    return f'needs {needs:.1f} GB of the {has:.1f} GB of a chip'
+  return message.strip().splitlines()[0][:300]

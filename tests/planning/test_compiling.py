@@ -1,0 +1,42 @@
+"""What the compiler says is read rightly; loops count as often as they turn."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from imagen_jax.planning import compiling
+
+
+def test_out_of_memory_is_told_in_bytes():
+  message = (
+    'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in '
+    'memory space hbm. Used 21.50G of 15.75G hbm. Exceeded by 5.75G.'
+  )
+  assert compiling.problem(message) == 'needs 23.1 GB of the 16.9 GB of a chip'
+  assert compiling.problem('INTERNAL: x\nmore') == 'INTERNAL: x'
+
+
+def test_figures_of_a_program():
+  """On a CPU, which compiles the same way: memory, and what stays in place."""
+  traced = jax.jit(lambda x: 2 * x, donate_argnums=0).trace(
+    jax.ShapeDtypeStruct((1024, 256), jnp.float32)
+  )
+  found = compiling.compile_traced(traced)
+  assert found.memory['peak'] - found.memory['program'] == 4 * 1024 * 256
+  assert found.moved == 2 * 4 * 1024 * 256
+  assert found.collectives == [] and found.sent == 0
+
+
+def test_a_program_that_is_too_large():
+  class Lowered:
+    def compile(self):
+      raise jax.errors.JaxRuntimeError(
+        'RESOURCE_EXHAUSTED: Used 2.00G of 1.00G hbm. Exceeded by 1.00G.'
+      )
+
+  class Traced:
+    def lower(self):
+      return Lowered()
+
+  with pytest.raises(compiling.DoesNotFit, match='needs 2.1 GB of the 1.1 GB'):
+    compiling.compile_traced(Traced())
