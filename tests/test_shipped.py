@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import imagen_jax
-from imagen_jax import pictures
+from imagen_jax import pictures, presets
 
 SHIPPED = pathlib.Path(imagen_jax.__file__).parent / 'pretrained' / 'scenes'
 # Made by: python -m imagen_jax.sample PROMPT... --upto=64 --seed=7
@@ -30,6 +30,17 @@ def test_stages_chain_and_the_readme_lies_in_the_words(cascade):
   for caption in ('a red fox at sunset', 'two pink keys under a night sky'):
     assert cascade.remarks([caption]) == []
   assert cascade.remarks(['a purple zebra'])
+
+
+def test_presets_as_the_sweep_found_them(cascade):
+  """Their base guides by 3 and clips; the rest is as of all cascades."""
+  for name, general in presets.PRESETS.items():
+    plan = cascade.plan(preset=name)
+    assert (plan[0].guidance, plan[0].threshold) == (3.0, 'static')
+    assert [s.sampler for s in plan] == [s['sampler'] for s in general]
+    steps = [s.steps for s in plan]
+    assert steps[1:] == [s['steps'] for s in general[1:]]
+    assert steps[0] == {'paper': 256, 'fast': 12, 'draft': 8}[name]
 
 
 def test_draws_the_stored_pictures(cascade):
