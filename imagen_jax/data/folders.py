@@ -17,6 +17,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from imagen_jax import retrying
 from imagen_jax.data import caption_fields, images, index, indexing
 
 METADATA = ('metadata.jsonl', 'metadata.csv', 'metadata.parquet')
@@ -46,7 +47,9 @@ def pieces(directory, caption=None) -> Iterator[indexing.Piece]:
   if metadata:
     found = _from_metadata(root, metadata[0], caption)
   else:
-    found = _beside(root)
+    kinds = ('txt', 'json')
+    # A key that was asked for is not passed over for the .txt.
+    found = _beside(root, kinds if caption is None else kinds[::-1])
   while some := list(itertools.islice(found, _PIECE)):
     yield indexing.Piece(
       state=functools.partial(_state, root, some),
@@ -83,7 +86,8 @@ def _scan(root, some, caption):
 def fetch(root, text: index.Text, row) -> bytes:
   """The bytes of an example; raises BadPicture where the file is another."""
   try:
-    data = (pathlib.Path(root) / text.path).read_bytes()
+    path = pathlib.Path(root) / text.path
+    data = retrying.patiently(path.read_bytes, path)
   except FileNotFoundError as e:
     raise images.BadPicture('gone since the index was made') from e
   except OSError as e:
@@ -133,11 +137,18 @@ def _read_captions(path, caption):
   return caption_fields.of_json(data, caption)
 
 
-def _beside(root):
-  """Every picture, with the caption file of the same name."""
+def _beside(root, kinds):
+  """Every picture, with the caption file of its name, the first of `kinds`."""
+  seen = set()
   for folder, folders, names in os.walk(root, followlinks=True):
     folders[:] = sorted(name for name in folders if name[0] != '.')
     below = pathlib.Path(folder).relative_to(root)
+    about = os.stat(folder)
+    if (about.st_dev, about.st_ino) in seen:
+      folders.clear()  # a circle of links has no end
+      yield index.Reject(id=below.as_posix(), reason='folder occurs twice')
+      continue
+    seen.add((about.st_dev, about.st_ino))
     there = set(names)
     pictures = set()
     for name in sorted(names):
@@ -145,7 +156,7 @@ def _beside(root):
       if name[0] == '.' or extension.lower() not in images.EXTENSIONS:
         continue
       pictures.add(stem)
-      captions = (f'{stem}.{kind}' for kind in ('txt', 'json'))
+      captions = (f'{stem}.{kind}' for kind in kinds)
       beside = next((name for name in captions if name in there), None)
       yield _Found(
         path=(below / name).as_posix(),

@@ -14,6 +14,7 @@ fast as one of 400. The directory appears whole or not at all.
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -106,8 +107,10 @@ class Index:
       return [json.loads(line) for line in lines]
 
   def select(self, keep: Filter) -> np.ndarray:
-    """Numbers of the rows that the filter keeps, int64 ascending."""
+    """Numbers of the rows that the filter keeps, ascending."""
     self._check_rejected(keep)
+    # Half the memory, which counts from 10^8 examples on.
+    kind = np.uint32 if len(self.rows) < 1 << 32 else np.int64
     found = []
     for start in range(0, len(self.rows), 1 << 20):
       part = self.rows[start : start + (1 << 20)]
@@ -116,7 +119,7 @@ class Index:
       good = low >= keep.min_side
       if keep.max_aspect is not None:
         good &= high <= keep.max_aspect * low.astype(np.float64)
-      found.append(start + np.flatnonzero(good))
+      found.append((start + np.flatnonzero(good)).astype(kind))
     kept = np.concatenate(found)
     if not len(kept):
       low = np.minimum(self.rows['width'], self.rows['height'])
@@ -159,9 +162,12 @@ def split(rows: np.ndarray, kept: np.ndarray, share: float, name: str):
   if not share:
     return kept if name == 'train' else kept[:0]
   count = max(1, round(share * len(kept)))
-  places = np.argsort(rows['hash'][kept], kind='stable')
-  chosen = places[:count] if name == 'validation' else places[count:]
-  return np.sort(kept[chosen])
+  hashes = rows['hash'][kept]
+  last = np.partition(hashes, count - 1)[count - 1]  # of validation
+  held = hashes < last
+  ties = np.flatnonzero(hashes == last)
+  held[ties[: count - held.sum()]] = True
+  return kept[held if name == 'validation' else ~held]
 
 
 def summary(counts: dict[str, int]) -> str:
@@ -213,6 +219,11 @@ def open_checked(directory, about: dict) -> Index:
   Raises ValueError where it is of another set or of other settings.
   """
   found = Index(directory)
+  if _is_other(about['kind'], found.about['root'], about['root']):
+    raise ValueError(
+      f'the index {directory} is of {found.about["root"]}, this run has '
+      f'{about["root"]}; name another by index_dir'
+    )
   for name in ('kind', 'settings', 'files'):
     there, here = found.about[name], json.loads(json.dumps(about[name]))
     if there == here:
@@ -224,6 +235,13 @@ def open_checked(directory, about: dict) -> Index:
       'it, or name another by index_dir'
     )
   return found
+
+
+def _is_other(kind, there, here):
+  """Whether two sets differ that may look alike. A folder may have moved."""
+  if kind == 'folder':
+    return os.path.exists(there) and not os.path.samefile(there, here)
+  return kind == 'tfds' and there != here
 
 
 def _changed(root, there, here, directory):

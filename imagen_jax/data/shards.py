@@ -1,8 +1,9 @@
 """Tar shards as img2dataset writes them: 000000042.jpg, .txt, .json.
 
 Files of one name, up to its first dot, are one example; the caption is the
-.txt, else a key of the .json. A shard is read through once, for the index;
-then any picture in it is one read at a known offset. Nothing is ever unpacked.
+.txt, else a key of the .json; a key that is named goes before the .txt. A shard
+is read through once, for the index; then any picture in it is one read at a
+known offset. Nothing is ever unpacked.
 
   pieces(root, files, caption)  what is looked through for the index
   fetch(root, files, row)       the bytes of a picture
@@ -124,10 +125,11 @@ def _example(name, number, key, parts, caption):
     return _reject(name, key, parts['bad'])
   captions = ()
   try:
-    if 'txt' in parts:
-      captions = caption_fields.of_text(parts['txt'])
-    elif 'json' in parts:
+    # A key that was asked for is not passed over for the .txt.
+    if 'json' in parts and (caption is not None or 'txt' not in parts):
       captions = caption_fields.of_json(parts['json'], caption)
+    elif 'txt' in parts:
+      captions = caption_fields.of_text(parts['txt'])
   except caption_fields.BadCaption as e:
     return _reject(name, key, str(e))
   if not captions:

@@ -36,7 +36,7 @@ class Folder:
   """A folder: name.jpg + name.txt or .json, or metadata.jsonl/csv/parquet."""
 
   directory: str
-  caption: str | None = None  # key or column; None = text, caption or captions
+  caption: str | None = None  # key or column; None = .txt, or a usual one
   index_dir: str | None = None  # None = in the folder itself
   reading: photographs.Reading = photographs.Reading()
 
@@ -69,7 +69,7 @@ class Shards:
   """Tar shards of jpg + txt + json, as img2dataset writes them."""
 
   files: str  # a directory, a pattern, or 'gs://b/{00000..00099}.tar'
-  caption: str | None = None  # key of the .json; None = caption or text
+  caption: str | None = None  # key of the .json; None = .txt, or a usual one
   index_dir: str | None = None  # None = beside the shards, if these are local
   reading: photographs.Reading = photographs.Reading()
 
@@ -82,12 +82,12 @@ class Shards:
 
   def open_index(self) -> index.Index:
     """The index, made where there is none."""
-    root, files = storage.find(self.files, '.tar')
-    if self.index_dir is None and storage.is_remote(root):
+    if self.index_dir is None and storage.is_remote(self.files):
       raise ValueError(
         f"{self.files} is remote: say where its index is kept, as index_dir='"
         "runs/index'"
       )
+    root, files = storage.find(self.files, '.tar')
     about = {
       'kind': 'shards',
       'root': root,

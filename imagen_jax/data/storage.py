@@ -7,6 +7,8 @@ Remote paths (gs://, s3://) go through fsspec, which is imported for them alone.
 What a disk or a bucket refuses for a moment is asked for again.
 """
 
+import collections
+import concurrent.futures
 import functools
 import glob
 import itertools
@@ -16,6 +18,7 @@ import re
 
 from imagen_jax import retrying
 
+_ASKED = 32  # sizes in a bucket at the same time: 40,000 shards in a minute
 _LOGIN = {
   'gs': 'log in by: gcloud auth application-default login, or set '
   'GOOGLE_APPLICATION_CREDENTIALS to a key file',
@@ -31,18 +34,14 @@ def find(pattern: str, suffix: str) -> tuple[str, list[tuple[str, int]]]:
   paths = [path for part in expand(pattern) for path in _match(part, suffix)]
   if not paths:
     raise ValueError(f'{pattern}: there is no file *{suffix}')
-  twice = (
-    {path for path in paths if paths.count(path) > 1}
-    if ('{' in pattern)
-    else ()
-  )
-  if twice:
-    raise ValueError(f'{pattern} names {sorted(twice)[0]} twice')
+  [(path, times)] = collections.Counter(paths).most_common(1)
+  if times > 1:
+    raise ValueError(f'{pattern} names {path} twice')
   root = os.path.commonpath([os.path.dirname(p) for p in paths])
   if is_remote(pattern):  # commonpath makes gs:/ of gs://
     root = root.replace(':/', '://', 1)
   names = sorted(path[len(root) :].lstrip('/') for path in paths)
-  return root, [(name, size(join(root, name))) for name in names]
+  return root, list(zip(names, _sizes([join(root, name) for name in names])))
 
 
 def expand(pattern: str) -> list[str]:
@@ -74,6 +73,14 @@ def size(path: str) -> int:
   if is_remote(path):
     return _remote(path, lambda system, inner: system.size(inner))
   return _local(path, lambda: os.stat(path).st_size)
+
+
+def _sizes(paths):
+  """Of many files; a bucket is asked for some at a time, not one by one."""
+  if not is_remote(paths[0]):
+    return [size(path) for path in paths]
+  with concurrent.futures.ThreadPoolExecutor(_ASKED) as pool:
+    return list(pool.map(size, paths))
 
 
 def open_file(path: str):
@@ -127,7 +134,11 @@ def _match(pattern, suffix):
       return [p for p in system.find(inner) if p.endswith(suffix)]
 
     found = _remote(pattern, listed)
-    return [f'{scheme}://{path.lstrip("/")}' for path in found]
+    # Listings have paths without their scheme.
+    return [
+      path if is_remote(path) else f'{scheme}://{path.lstrip("/")}'
+      for path in found
+    ]
   if os.path.isdir(pattern):
     return [
       str(path)
@@ -155,13 +166,23 @@ def _remote(path, function):
   system, inner = _system(path)
   try:
     # OSError: of the net, and most of what buckets say when they are busy.
-    return retrying.patiently(lambda: function(system, inner), path)
+    return retrying.patiently(lambda: _ask(function, system, inner), path)
   except FileNotFoundError as e:
     raise ValueError(
       f'{path} is not there; put it back and run the same command again'
     ) from e
   except Exception as e:  # each file system has errors of its own
     raise ValueError(_refused(path, e)) from e
+
+
+def _ask(function, system, inner):
+  try:
+    return function(system, inner)
+  except OSError as e:
+    # What gcsfs says of a bucket that is not for us; waiting will not help.
+    if str(e).lower().startswith(('forbidden', 'anonymous')):
+      raise PermissionError(str(e)) from e
+    raise
 
 
 def _system(path):

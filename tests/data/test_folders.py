@@ -1,10 +1,15 @@
 """Folders and their metadata; nothing in them is passed over in silence."""
 
 import csv
+import errno
 import json
+import pathlib
+import shutil
 
+import numpy as np
 import pytest
 
+from imagen_jax import retrying
 from imagen_jax.data import index, sources
 from tests.data import sets, zoo
 
@@ -29,6 +34,56 @@ def test_text_and_json_beside_pictures(tmp_path):
   assert len(found) == 5
   assert found['deep/a.b.png'] == ('one', 'two')
   assert found['003.jpg'] == ('number 3',)
+
+
+def test_a_key_that_is_named_goes_before_the_text(tmp_path):
+  root = sets.folder(tmp_path / 'set', 2)
+  (root / '001.json').write_text('{"caption": "no", "long": "a long one"}')
+  assert _captions(root)['001.jpg'] == ('number 1',)
+  shutil.rmtree(root / index.FOLDER)
+  found = _captions(root, caption='long')
+  assert found == {'000.jpg': ('number 0',), '001.jpg': ('a long one',)}
+
+
+def test_a_folder_that_is_away_for_a_moment(tmp_path, monkeypatch):
+  source = _open(sets.folder(tmp_path / 'set', 4))
+  expected = sets.batches(source).batch(0)
+  read_bytes, failures = pathlib.Path.read_bytes, [OSError(errno.ESTALE, 'old')]
+
+  def away(path):
+    if failures:
+      raise failures.pop()
+    return read_bytes(path)
+
+  monkeypatch.setattr(pathlib.Path, 'read_bytes', away)
+  monkeypatch.setattr(retrying, 'WAITS', (0,))
+  found = sets.batches(source).batch(0)
+  np.testing.assert_array_equal(found['image'], expected['image'])
+
+
+def test_links_that_go_in_circles(tmp_path):
+  root = sets.folder(tmp_path / 'set', 2)
+  sets.folder(root / 'deep', 1)
+  (root / 'deep' / 'up').symlink_to(root)
+  (root / 'twice').symlink_to(root / 'deep')
+  (root / 'elsewhere').symlink_to(sets.folder(tmp_path / 'other', 1))
+  found = sources.Folder(directory=str(root)).open_index()
+  names = {found.text(row).id for row in found.rows}
+  assert names == {'000.jpg', '001.jpg', 'deep/000.jpg', 'elsewhere/000.jpg'}
+  assert {one['id'] for one in found.rejected()} == {'deep/up', 'twice'}
+
+
+def test_an_index_of_another_folder_is_not_used(tmp_path):
+  """Nor is one that looks alike; a folder may have moved, though."""
+  one, other = (sets.folder(tmp_path / name, 5) for name in ('one', 'other'))
+  place = str(tmp_path / 'index')
+  _open(one, index_dir=place)
+  with pytest.raises(ValueError, match='index .* is of .*one, .* has .*other;'):
+    _open(other, index_dir=place)
+  (tmp_path / 'same').symlink_to(one)
+  assert len(_open(tmp_path / 'same', index_dir=place))
+  one.rename(tmp_path / 'moved')
+  assert len(_open(tmp_path / 'moved', index_dir=place))
 
 
 def test_metadata_files(tmp_path):

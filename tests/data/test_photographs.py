@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from imagen_jax.data import loading, quarantine, sources
+from imagen_jax.data import index, loading, quarantine, sources
 from tests.data import sets, zoo
 
 
@@ -44,6 +44,20 @@ def test_splits_share_nothing(root):
   ]
   assert parts[0].isdisjoint(parts[1])
   assert [len(p) for p in parts] == [36, 4]
+
+
+@pytest.mark.parametrize('share', [0.0001, 0.1, 0.37, 0.99])
+def test_the_lowest_hashes_are_held_out(share):
+  """Many are equal here: the first of them go before the others."""
+  rows = np.zeros(2000, index.ROW)
+  rows['hash'] = np.random.default_rng(0).integers(0, 90, 2000)
+  kept = np.arange(1, 2000, 3, np.uint32)
+  ordered = sorted(kept.tolist(), key=lambda i: (rows['hash'][i], i))
+  count = max(1, round(share * len(kept)))
+  held = index.split(rows, kept, share, 'validation').tolist()
+  assert held == sorted(ordered[:count])
+  train = index.split(rows, kept, share, 'train').tolist()
+  assert train == sorted(ordered[count:])
 
 
 @pytest.mark.parametrize('hosts', [1, 2, 8])

@@ -7,6 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
+from imagen_jax import retrying
 from imagen_jax.data import index, sources, storage
 from tests.data import sets
 
@@ -59,6 +60,8 @@ def test_patterns(tmp_path):
     assert len(_shards(pattern, index_dir=place).open_index()) == count
   with pytest.raises(ValueError, match='there is no file'):
     _open(tmp_path / 'no' / '*.tar')
+  with pytest.raises(ValueError, match='names .*/00001.tar twice'):
+    _open(f'{root}/*{{0..1}}*.tar')
   with pytest.raises(ValueError, match='00003.tar is not there'):
     _open(f'{root}/{{00002..00003}}.tar')
 
@@ -67,6 +70,19 @@ def test_json_where_there_is_no_text(tmp_path):
   picture, _, about = sets.sample(5)
   found = _index(tmp_path, [picture, about])
   assert found.text(found.rows[0]).captions == ('number 5',)
+
+
+def test_a_key_that_is_named_goes_before_the_text(tmp_path):
+  picture, text, _ = sets.sample(5)
+  about = ('000000005.json', b'{"caption": "number 5", "long": "a long one"}')
+  root = tmp_path / 'set'
+  sets.shard(root / '00000.tar', [picture, text, about, *sets.sample(6)[:2]])
+  for caption, first in [(None, 'number 5'), ('long', 'a long one')]:
+    place = str(tmp_path / f'index_{caption}')
+    source = sources.Shards(files=str(root), caption=caption, index_dir=place)
+    found = source.open_index()
+    seen = [found.text(row).captions for row in found.rows]
+    assert seen == [(first,), ('number 6',)]
 
 
 def test_members_that_are_no_examples(tmp_path):
@@ -196,25 +212,43 @@ def test_a_bucket(tmp_path):
   there = sets.batches(_open('memory://set', index_dir=place)).batch(3)
   here = sets.batches(_open(local)).batch(3)
   np.testing.assert_array_equal(there['image'], here['image'])
+  by_name = _open('memory://set/{00000..00001}.tar', index_dir=place)
+  again = sets.batches(by_name).batch(3)  # the same index is found fit for it
+  np.testing.assert_array_equal(again['image'], here['image'])
   remote.rm('memory://set/00001.tar')
+  with pytest.raises(ValueError, match='set/00001.tar is not there; put it b'):
+    _open('memory://set/{00000..00001}.tar', index_dir=place)
   with pytest.raises(ValueError, match='00001.tar is gone'):
     _open('memory://set', index_dir=place)
+
+
+def _no_time_for(seconds):
+  raise AssertionError(f'waits {seconds} s for what will not change')
 
 
 def test_a_bucket_that_refuses(tmp_path, monkeypatch):
   pytest.importorskip('fsspec')
 
   class Refuses:
-    def find(self, path):
-      raise PermissionError('Anonymous caller does not have storage.objects')
+    def __init__(self, error):
+      self.error = error
 
-  monkeypatch.setattr(storage, '_open_system', lambda scheme: Refuses())
-  with pytest.raises(
-    ValueError,
-    match=r'gs://b/set cannot be read .Permission'
-    r'Error: Anonymous .*gcloud auth application-default',
+    def find(self, path):
+      raise self.error
+
+  monkeypatch.setattr(retrying.time, 'sleep', _no_time_for)
+  for error in (
+    PermissionError('Anonymous caller does not have storage.objects'),
+    OSError('Forbidden: b/set\nAnonymous caller'),  # gcsfs, without a number
   ):
-    _open('gs://b/set', index_dir=str(tmp_path))
+    refuses = Refuses(error)
+    monkeypatch.setattr(storage, '_open_system', lambda scheme, r=refuses: r)
+    with pytest.raises(
+      ValueError,
+      match=r'gs://b/set cannot be read .Permission'
+      r'Error: (Anonymous|Forbidden: b/set).*gcloud auth application-default',
+    ):
+      _open('gs://b/set', index_dir=str(tmp_path))
 
   def no_login(scheme):
     raise RuntimeError('Your default credentials were not found.')
