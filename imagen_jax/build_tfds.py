@@ -67,6 +67,8 @@ def build(args, beam_flags=()):
     max_rejected=args.max_bad,
     validation=args.validation,
   )
+  for split in ('train', 'validation'):
+    source.open(split)  # what is wrong with it is told before TensorFlow loads
   return tfds_export.prepare(
     source,
     args.name,

@@ -110,6 +110,11 @@ def report(args):
   )
 
 
+def _sayable(text):
+  """Names of files may hold bytes that are no text: '\\xff' for such."""
+  return text.encode('utf-8', 'backslashreplace').decode()
+
+
 def main(argv=None):
   """Prints the report; returns the exit code, 2 for bad input."""
   args = parser().parse_args(argv)
@@ -117,11 +122,11 @@ def main(argv=None):
     found = report(args)
   except (ValueError, OSError) as e:
     return flags.failed(e)
-  print(report_page.text(found, args.width))
+  print(_sayable(report_page.text(found, args.width)))
   if args.out:
     try:
       pathlib.Path(args.out).write_text(
-        report_page.page(found, args.width), encoding='utf-8'
+        _sayable(report_page.page(found, args.width)), encoding='utf-8'
       )
     except OSError as e:
       return flags.failed(e, args.out)

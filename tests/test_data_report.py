@@ -1,12 +1,13 @@
 """The report: its numbers are the set's, its page needs nothing else."""
 
+import os
 import re
 
 import numpy as np
 import pytest
 
 from imagen_jax import build_tfds, data_report
-from imagen_jax.data import survey
+from imagen_jax.data import report_page, survey
 from tests.data import sets, zoo
 
 
@@ -74,6 +75,14 @@ def test_text_and_page(root, tmp_path, capsys):
   assert not re.search(r'(src|href)="(?!data:)', page), 'it needs other files'
 
 
+def test_one_value_far_away_does_not_press_the_others_into_one_bar():
+  values = np.array([*range(10, 30)] * 20 + [9000])
+  svg = report_page._histogram(values, 'letters')
+  assert 'letters (29 = or more)' in svg and svg.count('<rect') >= 19
+  assert 'or more' not in report_page._histogram(values[:-1], 'letters')
+  assert '<svg' in report_page._histogram(values[:0], 'letters')
+
+
 def test_shards_and_their_captions(tmp_path):
   found = _report(sets.shards(tmp_path / 'set'))
   assert found.examples == 12
@@ -91,6 +100,9 @@ def test_scripts():
   [
     (['--source=nowhere'], 'nowhere does not exist; give a folder'),
     (['--source=scenes:lite'], 'the embedded scenes are drawn'),
+    (['--source=gs://b/set'], 'is remote: say where its index is kept'),
+    (['--source=shards:'], '--source=shards: names no set'),
+    (['--source=tfds:'], '--source=tfds: names no set'),
     (['--source=.', '--image=x'], 'are for a tfds: source'),
     (['--source=.', '--tokenizer=none.model'], 'none.model does not exist'),
     ([], '--source'),
@@ -107,6 +119,31 @@ def test_bad_input_is_one_line(flags, said, capsys, tmp_path):
   assert code == 2
   error = capsys.readouterr().err.splitlines()[-1]
   assert error.startswith('error: ') and said in error
+
+
+def test_names_of_files_that_are_no_text(tmp_path, capsys):
+  root = sets.folder(tmp_path / 'set', 3, (80, 70))
+  stem = os.fsdecode(b'caf\xe9')  # Latin 1
+  (root / f'{stem}.jpg').write_bytes(sets.jpeg(0, (80, 70)))
+  (root / f'{stem}.txt').write_text('number 0')
+  (root / f'{stem}_bad.jpg').write_bytes(b'')
+  (root / f'{stem}_bad.txt').write_text('bad')
+  page = tmp_path / 'page.html'
+  assert data_report.main([f'--source={root}', f'--out={page}']) == 0
+  assert '4 of 5 found' in capsys.readouterr().out
+  written = page.read_text(encoding='utf-8')
+  assert 'caf\\udce9_bad.jpg' in written and 'empty file' in written
+
+
+def test_sets_may_be_called_as_kinds_are(tmp_path, monkeypatch, capsys):
+  """docs/data.md puts shards into a directory of that name."""
+  monkeypatch.chdir(tmp_path)
+  sets.shards(tmp_path / 'shards', 1, 3, (80, 70))
+  sets.folder(tmp_path / 'tfds', 4, (80, 70))
+  sets.folder(tmp_path / 'scenes', 5, (80, 70))
+  for name, count in [('shards', 3), ('tfds', 4), ('scenes', 5)]:
+    assert data_report.main([f'--source={name}']) == 0
+    assert f'{count} of {count} found' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('tool', [data_report, build_tfds])

@@ -69,7 +69,7 @@ def _libraries():
   try:
     import cv2  # neither is in the core
     import simplejpeg
-  except ImportError:
+  except (ImportError, AttributeError, OSError):  # or built for another NumPy
     return None
   # The loader has threads of its own; OpenCV's would take the cores from them.
   cv2.setNumThreads(1)

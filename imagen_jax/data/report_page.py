@@ -104,12 +104,12 @@ def page(s, width: int) -> str:
   short = np.minimum(s.width, s.height)
   aspect = np.maximum(s.width, s.height) / np.maximum(short, 1)
   bars = [
-    charts.histogram(short, 'short side, pixels'),
+    _histogram(short, 'short side, pixels'),
     charts.histogram(
       np.minimum(aspect, 5), 'aspect, long over short (5 = or more)'
     ),
-    charts.histogram(s.characters, 'characters of a caption'),
-    charts.histogram(s.size / 1024, 'KiB of a file'),
+    _histogram(s.characters, 'characters of a caption'),
+    _histogram(np.round(s.size / 1024, 1), 'KiB of a file'),
   ]
   if s.tokens is not None:
     title = 'tokens of a caption' + _more(s)
@@ -132,6 +132,15 @@ def page(s, width: int) -> str:
   )
   body = '\n'.join([*parts, '</main>'])
   return frame.standalone(s.root, body, 'charts.css', 'report.css')
+
+
+def _histogram(values, title):
+  """Bars; where a few values are far from all others, they share the last."""
+  limit = np.ceil(np.percentile(values, 99)) if len(values) else 0
+  if len(values) and values.max() > 2 * limit > 0:
+    title += f' ({charts.number(limit)} = or more)'
+    values = np.minimum(values, limit)
+  return charts.histogram(values, title)
 
 
 def _more(s):

@@ -9,7 +9,7 @@ What tools that read a set have in common, so that they call it alike.
 import os
 
 from imagen_jax import flags
-from imagen_jax.data import index, photographs, sources
+from imagen_jax.data import index, photographs, sources, storage
 
 
 def add(p, *, min_side: int | None, tfds: bool = False) -> None:
@@ -90,6 +90,8 @@ def source(
   }
   text, (kind, colon, name) = args.source, args.source.partition(':')
   kind = kind if colon else ''  # a folder may be called 'shards'
+  if kind in ('tfds', 'shards') and not name:
+    raise ValueError(f'--source={text} names no set')
   of_tfds = {k: getattr(args, k, None) for k in ('image', 'data_dir')}
   if kind == 'tfds' and hasattr(args, 'image'):
     return sources.Tfds(name=name, **_given(common | of_tfds))
@@ -104,7 +106,7 @@ def source(
     )
   if kind == 'shards':
     return sources.Shards(files=name, **_given(common))
-  if text.endswith('.tar') or _holds_shards(text):
+  if storage.is_remote(text) or text.endswith('.tar') or _holds_shards(text):
     return sources.Shards(files=text, **_given(common))
   if not os.path.isdir(text):
     raise ValueError(f'source {text} does not exist; give a folder or shards')

@@ -112,8 +112,9 @@ def examples(found, fetch):
     except images.BadPicture as e:
       yield index.Reject(id=text.id, reason=str(e))
       continue
-    captions = list(text.captions)
-    yield i, {'image': picture, 'captions': captions, 'id': text.id}
+    # A name of a file may be no text.
+    name = text.id.encode('utf-8', 'backslashreplace').decode()
+    yield i, {'image': picture, 'captions': list(text.captions), 'id': name}
 
 
 def quarantine_path(data_dir, name) -> str:

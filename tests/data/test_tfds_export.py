@@ -206,13 +206,14 @@ def like_coco(tmp_path_factory):
 
 
 @pytest.mark.parametrize('image', ['image', 'image/whole'])
-def test_features_within_features(image, like_coco, capsys):
+def test_features_within_features(image, like_coco, tmp_path):
   fields = {
     'name': 'like_coco',
     'data_dir': str(like_coco),
     'reading': sets.LOOSE,
     'train': 'train[2:]',
     'image': image,
+    'index_dir': str(tmp_path),
   }
   opened = sources.Tfds(caption='captions/text', **fields).open('train')
   seen = [opened.entry(i)[1].captions for i in range(len(opened))]
