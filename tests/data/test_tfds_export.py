@@ -53,7 +53,7 @@ def test_what_cannot_be_built(tmp_path, capsys):
 
 def test_without_tensorflow(tmp_path, monkeypatch, capsys):
   monkeypatch.setitem(sys.modules, 'tensorflow', None)
-  root = sets.folder(tmp_path / 'set')
+  root = sets.folder(tmp_path / 'set', size=(80, 70))
   flags = [f'--source={root}', '--name=x', f'--out={tmp_path}']
   assert build_tfds.main(flags) == 2
   assert "needs tensorflow: pip install 'imagen-jax[data]'" in (
