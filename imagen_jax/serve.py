@@ -127,7 +127,10 @@ class _Later:
 
 def _end(studio, out):
   """Stops what is drawn, says what is left; the exit code."""
-  ended = studio.close(_PATIENCE)
+  try:
+    ended = studio.close(_PATIENCE)
+  except KeyboardInterrupt:  # once more
+    ended = False
   done = studio.finished()
   where = f'kept in {out}' if out else 'gone with the memory'
   print(f'stopped; the {done} pictures of the history are {where}', flush=True)

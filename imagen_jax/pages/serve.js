@@ -17,6 +17,7 @@ let number = 0;
 let asking = false;
 let more = false; // to ask for, whatever is known
 let told = ''; // to screen readers
+let unseen = false; // whether an order was sent that is not in view yet
 const clocks = new Map(); // id -> when this page saw it begin
 
 const over = (job) => ['done', 'stopped', 'failed'].includes(job.state);
@@ -119,7 +120,9 @@ function where(job) {
   if (job.state === 'stopped') return 'Stopped';
   if (job.state === 'failed') return 'Failed';
   if (job.state === 'done') {
-    return job.seconds ? `Drawn in ${job.seconds} s` : 'Drawn earlier';
+    // Without a time it was drawn before the server was started.
+    const seconds = job.seconds;
+    return seconds === null ? 'Drawn earlier' : `Drawn in ${seconds} s`;
   }
   const size = job.sizes[job.stage];
   if (!job.step) {
@@ -148,6 +151,10 @@ function show() {
   }
   picture(job);
   ladder(job);
+  if (unseen) {
+    unseen = false;
+    look();
+  }
   set($('now'), [where(job), ...facts(job)].join(' · '));
   set($('said'), job.prompt);
   $('failed').hidden = job.state !== 'failed';
@@ -174,6 +181,12 @@ function show() {
       : 'Imagen';
 }
 
+// Brings the view onto the screen, where it is below or above.
+function look() {
+  const { top } = $('view').getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) $('view').scrollIntoView();
+}
+
 function facts(job) {
   const found = [`seed ${job.seed}`];
   if (job.negative) found.push(`avoiding “${job.negative}”`);
@@ -198,7 +211,7 @@ function picture(job) {
   if (!size) {
     image.removeAttribute('src');
     $('picture').setAttribute('href', '#view');
-    set($('nothing'), job.state === 'failed' ? '' : where(job));
+    set($('nothing'), where(job));
     return;
   }
   const source = address(job, size);
@@ -300,8 +313,7 @@ function item(job) {
     shown = job.id;
     resolution = null;
     show();
-    const box = $('view').getBoundingClientRect();
-    if (box.top < 0 || box.top > innerHeight / 2) $('view').scrollIntoView();
+    look();
   });
   return make('li', {}, button);
 }
@@ -314,9 +326,8 @@ async function order(values) {
     const { id } = await send('/draw', values);
     shown = id;
     resolution = null;
+    unseen = true;
     listen();
-    const box = $('view').getBoundingClientRect();
-    if (box.top > innerHeight / 2) $('view').scrollIntoView();
   } catch (error) {
     complain(error.message);
   }

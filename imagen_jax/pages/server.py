@@ -227,6 +227,10 @@ class Server(http.server.ThreadingHTTPServer):
     # Another site's name may lead to this address; its token is not ours.
     if self.token is None and not is_loopback(_name(host)):
       return line(421, f'error: this page is not {_name(host)[:80]}')
+    # Pictures of this page, in another site's, or its connections, taken up.
+    site, mode = (headers.get(f'Sec-Fetch-{x}') for x in ('Site', 'Mode'))
+    if site == 'cross-site' and mode != 'navigate':
+      return line(403, 'error: another site asks for this')
     origin = headers.get('Origin')
     if request.method == 'POST' and origin is not None:
       if urllib.parse.urlsplit(origin).netloc != host:

@@ -110,9 +110,9 @@ def again(recipe: recipes.Recipe, cascade: cascade_lib.Cascade) -> Order:
     if name in ALL and len(set(values)) == 1:
       fields[name] = values[0]
     elif name in EACH:
-      for stage, value in zip(cascade.stages, values):
-        if stage.low_res is not None or name != 'aug_level':
-          fields[f'{name}_{stage.resolution}'] = f'{value:.9g}'
+      stages = cascade.stages[len(plan) - len(values) :]
+      for stage, value in zip(stages, values):
+        fields[f'{name}_{stage.resolution}'] = f'{value:.9g}'
   return Order(
     prompt=recipe.prompt,
     seed=recipe.seed,
@@ -126,13 +126,14 @@ def again(recipe: recipes.Recipe, cascade: cascade_lib.Cascade) -> Order:
 def settings(cascade, plan) -> dict[str, list]:
   """What a plan sets other than the stages' own: name -> one value a stage.
 
-  Written out, so that it means the same when presets have changed.
+  Written out, so that it means the same when presets have changed. The base has
+  no aug_level: there are as many as super-resolution stages.
   """
-  own = [stage.sampling for stage in cascade.stages]
   found = {}
   for name in presets.KINDS:
-    values = [getattr(sampling, name) for sampling in plan]
-    if values != [getattr(s, name) for s in own[: len(plan)]]:
+    pairs = [*zip(plan, cascade.stages)][name == 'aug_level' :]
+    values = [getattr(sampling, name) for sampling, _ in pairs]
+    if values != [getattr(stage.sampling, name) for _, stage in pairs]:
       found[name] = values
   return found
 

@@ -155,7 +155,7 @@ class StudioPage:
       'stage': job.stage,
       'step': job.step,
       'steps': job.steps,
-      'seconds': round(job.seconds, 1),
+      'seconds': round(job.seconds, 1) if job.begun else None,
       'said': job.said,
       'remarks': job.remarks,
       'fields': order.fields,
@@ -293,9 +293,9 @@ def _more():
     '<details class="more"><summary>More settings</summary>'
     '<label class="wide">What to avoid<input name="negative" '
     f'maxlength="{orders.LONGEST}" placeholder="nothing"></label>'
-    '<div class="row start"><label class="wide">Picture to start from'
+    '<div class="row start"><label>Picture to start from'
     '<input type="file" id="file" accept="image/*"></label>'
-    '<label>Strength of the change<input name="strength" inputmode="decimal" '
+    '<label>Strength<input name="strength" inputmode="decimal" '
     f'placeholder="{edits.STRENGTH}"></label></div>'
     '<p class="chosen" id="chosen" hidden><img alt=""><span></span>'
     '<button type="button" class="quiet">Leave out</button></p>'

@@ -120,6 +120,7 @@ def test_nothing_is_read_of_those_who_may_not_come_in(closed_server):
     ('&'.join(f'x{n}=1' for n in range(server.FIELDS + 1)), {}, 400),
     ('x=1', {'Origin': 'http://evil.example'}, 403),
     ('x=1', {'Origin': 'null'}, 403),
+    ('x=1', {'Sec_Fetch_Site': 'cross-site', 'Sec_Fetch_Mode': 'cors'}, 403),
     ('x=1', {'Host': 'evil.example'}, 421),
   ],
 )
@@ -134,6 +135,13 @@ def test_other_names_of_this_machine_are_fine(open_server):
     assert ask(open_server, Host=host)[0] == 200
   own = f'http://127.0.0.1:{open_server[1]}'
   assert ask(open_server, 'POST', '/', 'x=1', Origin=own)[0] == 200
+
+
+def test_other_sites_may_link_here_but_not_take(open_server):
+  site = {'Sec_Fetch_Site': 'cross-site'}
+  assert ask(open_server, Sec_Fetch_Mode='navigate', **site)[0] == 200
+  assert ask(open_server, Sec_Fetch_Mode='no-cors', **site)[0] == 403
+  assert ask(open_server, Sec_Fetch_Site='same-origin')[0] == 200
 
 
 def test_a_page_that_fails_says_so_and_the_next_works(open_server, capsys):

@@ -36,7 +36,8 @@ class Painter:
     return getattr(self._cascade, name)
 
   def go(self, steps=STEPS):
-    self._may.release(steps)
+    for _ in range(steps):
+      self._may.release()
 
   def draw(self, requests, plan, *, progress, watch, **unused):
     self.threads.add(threading.get_ident())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imagen_jax import pictures
-from imagen_jax.serving import drawing, folder, writing
+from imagen_jax.serving import drawing, folder, orders, writing
 from tests import tiny_cascade
 from tests.serving import painting
 
@@ -38,14 +38,17 @@ def test_the_history_comes_back(tmp_path):
   (again,) = kept.read(cascade, 10)
   (job,) = jobs
   assert (again.state, again.png) == ('done', job.png)
-  for name in ('prompt', 'seed', 'plan', 'negative'):
+  for name in ('prompt', 'seed', 'negative'):
     assert getattr(again.order, name) == getattr(job.order, name)
   assert writing.command(again.order, cascade, None) == writing.command(
     job.order, cascade, None
   )
   # The form filled in from it asks for the same.
   fields = {**again.order.fields, 'seed': '7'}
-  assert painting.order(**fields).plan == job.order.plan
+  asked = painting.order(**fields).plan
+  assert orders.settings(cascade, asked) == orders.settings(
+    cascade, job.order.plan
+  )
   with drawing.Studio(painting.Painter(), history=[again]) as studio:
     assert studio.finished() == 1 and studio.since(-1)[2][0].id == again.id
     assert studio.small(again.id).startswith(b'\x89PNG')
