@@ -12,7 +12,10 @@ clock's. `reduced` lets the JPEG decoder leave out frequencies (draft in Pillow,
 ratio in TensorFlow) down to twice the side, as ours does. Each reader has both
 kernels: antialiased bicubic in one pass, and means of 2x2 pixels (`halved`, our
 default), which fit these sides exactly: Pillow's reduce, and avg_pool2d, the
-fastest of five ways in TensorFlow. Readers take turns.
+fastest of five ways in TensorFlow; --kernel=halved and --side=64 measure those
+alone. Ours is measured with simplejpeg and OpenCV and, as where they are not
+installed, by Pillow alone. Readers take turns; with --together they run at the
+same time on one core, so that other work slows all of them alike.
 
 Ours is also timed to its first batch, at batch 0 and at batch 1,000,000 (a
 resumed run).
@@ -134,6 +137,14 @@ def ours(directory, side, kernel, reduced):
   return lambda: batches.batch(next(k))['image']
 
 
+def by_pillow(directory, side, kernel, reduced):
+  """Ours where simplejpeg and OpenCV are not installed."""
+  from imagen_jax.data import quick_jpeg
+
+  quick_jpeg._libraries = lambda: None
+  return ours(directory, side, kernel, reduced)
+
+
 def torch(directory, side, kernel, reduced):
   """DataLoader in its own process, webdataset, Pillow for the pixels."""
   import numpy as np
@@ -192,7 +203,7 @@ def tf(directory, side, kernel, reduced):
   return lambda: next(stream)
 
 
-READERS = {'ours': ours, 'torch': torch, 'tf': tf}
+READERS = {'ours': ours, 'by_pillow': by_pillow, 'torch': torch, 'tf': tf}
 
 
 def first_batches(directory):
@@ -236,6 +247,12 @@ def measure(args):
   else:
     reader = READERS[args.measure]
     reader = reader(directory, args.side, args.kernel, args.reduced)
+    if args.together:
+      reader()
+      print('ready', flush=True)
+      for _ in sys.stdin:  # a line starts a round
+        print(json.dumps(rate(reader, args.seconds)), flush=True)
+      return
     print(json.dumps(rate(reader, args.seconds)))
 
 
@@ -247,12 +264,46 @@ def run(python, directory, *flags):
   return json.loads(result.stdout.splitlines()[-1])
 
 
-def readers(names, side):
+def together(pythons, directory, side, kernels, seconds):
+  """label -> rates of readers that run at the same time."""
+  running, rates = {}, collections.defaultdict(list)
+  for label, name, flags in readers(pythons, side, kernels):
+    command = [pythons[name], __file__, f'--directory={directory}', *flags]
+    command += ['--together', f'--side={side}', f'--seconds={seconds}']
+    running[label] = subprocess.Popen(
+      command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+  for process in running.values():
+    while 'ready' not in (line := process.stdout.readline()):
+      if not line:
+        raise SystemExit(f'{process.args} failed')
+  for _ in range(ROUNDS):
+    for process in running.values():
+      process.stdin.write('go\n')
+      process.stdin.flush()
+    for label, process in running.items():
+      rates[label].append(json.loads(process.stdout.readline()))
+  for process in running.values():
+    process.communicate()
+  return rates
+
+
+def in_turn(pythons, directory, side, kernels, seconds):
+  """label -> rates of readers, one after another."""
+  rates = collections.defaultdict(list)
+  for _ in range(ROUNDS):
+    for label, name, flags in readers(pythons, side, kernels):
+      flags = [*flags, f'--side={side}', f'--seconds={seconds}']
+      rates[label].append(run(pythons[name], directory, *flags))
+  return rates
+
+
+def readers(names, side, kernels):
   """(label, reader, flags) of all that are measured at a side."""
-  for kernel in KERNELS:
+  for kernel in kernels:
     for name in names:
       flags = [f'--measure={name}', f'--kernel={kernel}']
-      if name == 'ours':
+      if name in ('ours', 'by_pillow'):
         yield f'{name} {kernel}', name, flags
         continue
       yield f'{name} {kernel} whole', name, flags
@@ -269,6 +320,9 @@ def parse():
   parser.add_argument('--seconds', type=float, default=10.0)
   parser.add_argument('--examples', type=int, default=100_000)
   parser.add_argument('--memory', action='store_true', help='memory alone')
+  parser.add_argument(
+    '--together', action='store_true', help='all at the same time'
+  )
   parser.add_argument('--measure', help='one reader, no more')
   parser.add_argument('--side', type=int)
   parser.add_argument('--kernel', choices=KERNELS)
@@ -288,16 +342,15 @@ def main():
       write(args.pictures, directory)
     pythons = {
       'ours': sys.executable,
+      'by_pillow': sys.executable,
       'torch': args.torch_python,
       'tf': args.tf_python,
     }
     pythons = {name: python for name, python in pythons.items() if python}
-    for side in (64, 256):
-      rates = collections.defaultdict(list)
-      for _ in range(ROUNDS):
-        for label, name, flags in readers(pythons, side):
-          flags = [*flags, f'--side={side}', f'--seconds={args.seconds}']
-          rates[label].append(run(pythons[name], directory, *flags))
+    kernels = [args.kernel] if args.kernel else KERNELS
+    for side in [args.side] if args.side else (64, 256):
+      way = together if args.together else in_turn
+      rates = way(pythons, directory, side, kernels, args.seconds)
       for label, found in rates.items():
         print(
           f'{side:4d} px  {label:22s} {statistics.median(found):7.0f} '
