@@ -12,6 +12,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from imagen_jax import fields
@@ -53,13 +54,20 @@ def make_mesh(config=MeshConfig(), devices=None):
       f'mesh data={data} x fsdp={config.fsdp} x tensor={config.tensor} needs '
       f'{data * rest} devices, there are {len(devices)}; change MeshConfig'
     )
+  sizes = (data, config.fsdp, config.tensor)
   # Auto: the default (Explicit) rejects convolutions with sharded kernels.
-  return jax.make_mesh(
-    (data, config.fsdp, config.tensor),
-    ('data', 'fsdp', 'tensor'),
-    devices=devices,
-    axis_types=(AxisType.Auto,) * 3,
-  )
+  axes = {
+    'axis_names': ('data', 'fsdp', 'tensor'),
+    'axis_types': (AxisType.Auto,) * 3,
+  }
+  try:
+    return jax.make_mesh(sizes, devices=devices, **axes)
+  except NotImplementedError:
+    # Groups of 16 fill no axes of a torus of 4 x 8 x 8: they get part of one.
+    arranged = mesh_utils.create_device_mesh(
+      sizes, devices, allow_split_physical_axes=True
+    )
+    return jax.sharding.Mesh(arranged, **axes)
 
 
 def spec_for(path, shape, dtype, mesh, config=MeshConfig()):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
@@ -68,6 +69,29 @@ def test_batch_lies_over_data_and_fsdp(mesh):
   batch = partitioning.put_batch({'image': jnp.zeros([16, 4])}, mesh)
   shapes = {s.data.shape for s in batch['image'].addressable_shards}
   assert shapes == {(2, 4)}
+
+
+class Chip:
+  """What JAX looks at to place a mesh on a torus of TPUs."""
+
+  platform, device_kind = 'tpu', 'TPU v4'
+  process_index = slice_index = core_on_chip = 0
+
+  def __init__(self, number, *coords):
+    self.id, self.coords = number, coords
+
+
+def test_groups_that_fill_no_axes_of_the_torus_get_part_of_one():
+  """Sixteen chips of 4 x 8 x 8: a plane of 8 x 2, say, for each group."""
+  places = np.ndindex(4, 8, 8)
+  chips = [Chip(i, *place) for i, place in enumerate(places)]
+  config = partitioning.MeshConfig(fsdp=16)
+  found = partitioning.make_mesh(config, chips).devices
+  assert found.shape == (16, 16, 1)
+  assert len({chip.id for chip in found.flat}) == 256
+  for group in found[:, :, 0]:
+    spans = [len({chip.coords[i] for chip in group}) for i in range(3)]
+    assert np.prod(spans) == 16, 'a group is a box of neighbours'
 
 
 def test_sizes_that_do_not_fit():
