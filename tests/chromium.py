@@ -30,6 +30,36 @@ def installed():
   return os.environ.get('CHROMIUM') or next(filter(None, found), None)
 
 
+# Of each text with what is behind it (WCAG 2.2, relative luminance).
+_CONTRAST = """
+(() => {
+  const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
+  const light = (c) => {
+    const [r, g, b] = c.slice(0, 3).map((v) => {
+      v /= 255;
+      return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = rgb(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+  };
+  const found = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || !e.checkVisibility()) continue;
+    const a = light(rgb(getComputedStyle(e).color)), b = light(behind(e));
+    found.push((Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+  }
+  return Math.min(...found);
+})()
+"""
+
+
 class Browser:
   """A running browser with a profile of its own."""
 
@@ -102,7 +132,7 @@ class Browser:
     while True:
       for number, event in enumerate(self.events):
         if event['method'] == method and event.get('sessionId') == session:
-          del self.events[: number + 1]
+          del self.events[number]
           return event['params']
       self.events.append(self._read(deadline))
 
@@ -213,6 +243,29 @@ class Tab:
         button='left',
         clickCount=1,
       )
+
+  def type(self, text):
+    """Text as if it were typed, where the focus is."""
+    self.ask('Input.insertText', text=text)
+
+  def choose(self, selector, path):
+    """A file, in a field for files."""
+    root = self.ask('DOM.getDocument')['root']['nodeId']
+    node = self.ask('DOM.querySelector', nodeId=root, selector=selector)
+    self.ask('DOM.setFileInputFiles', files=[str(path)], **node)
+
+  def until(self, expression):
+    """Waits until JavaScript makes something true of it; that."""
+    deadline = time.monotonic() + WAIT
+    while not (value := self.value(expression)):
+      if time.monotonic() > deadline:
+        raise TimeoutError(f'{expression} did not come true in {WAIT} s')
+      time.sleep(0.02)
+    return value
+
+  def contrast(self):
+    """The least of any text with what is behind it."""
+    return self.value(_CONTRAST)
 
   def names(self):
     """What a screen reader is told: (role, name) of everything named."""
