@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import edits, spreading
+from imagen_jax import edits, spreading, stage_programs
+from imagen_jax.diffusion import grids
 from tests import tiny_cascade
 
 
@@ -63,6 +64,45 @@ def test_rows_of_a_picture_are_cut_over_the_devices():
   mesh = spreading.make_mesh(cut.devices, cut=True)
   x = jax.jit(lambda x: spreading.cut_rows(x, mesh))(np.zeros([1, 16, 8, 3]))
   assert {s.data.shape for s in x.addressable_shards} == {(1, 4, 8, 3)}
+
+
+def test_bands_are_the_picture_within_1e_4():
+  """Before it becomes whole numbers: z after all steps of a stage."""
+  cascade = tiny_cascade.load()
+  stage, params = cascade.stages[1], cascade.params[1]
+  text, mask = cascade.encoder.encode(list(tiny_cascade.CAPTIONS[:2]))
+  low_res = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+  steps = stage.sampling.steps
+
+  def drawn(devices):
+    programs = stage_programs.make(
+      stage,
+      stage_programs.compiled_part(stage, stage.sampling),
+      (16, 16),
+      None,
+      spreading.make_mesh(devices, cut=True),
+    )
+    here = jax.tree.map(np.asarray, params)
+    carry, keys, levels, inputs = programs.begin(
+      here,
+      np.uint32(5),
+      np.arange(2, dtype=np.int32),
+      grids.fractions(steps, 256, 0),
+      np.int32(steps),
+      np.float32(stage.sampling.guidance),
+      (text, mask),
+      None,
+      low_res,
+      np.float32(stage.sampling.aug_level),
+      None,
+      None,
+    )
+    given = np.int32(0), np.int32(steps), levels, keys, (here, inputs)
+    return np.asarray(programs.run(carry, *given).z)
+
+  bands, whole = drawn(jax.devices()[:4]), drawn(None)
+  assert whole.std() > 0.1
+  np.testing.assert_allclose(bands, whole, atol=1e-4)
 
 
 def test_rows_that_cannot_be_cut():
