@@ -18,6 +18,7 @@ from imagen_jax.evaluation import clip_score, picture_files, records
 
 SCORES = 'scores.json'
 RECORDS = 'pictures.jsonl'
+_KEY = 'file', 'prompt', 'bytes', 'modified'  # of a record
 
 
 def parser():
@@ -104,9 +105,8 @@ def prompted(directory):
 def measure(clip, found, path):
   """The cosine of every picture; those on record are not measured again."""
   before = records.read(path)
-  done = {_key(r['file'], r['prompt'], r['bytes']): r for r in before.values()}
-  # The same file by another prompt or size is another picture.
-  keys = [_key(p, prompt, p.stat().st_size) for p, prompt in found]
+  done = {tuple(r.get(name) for name in _KEY): r for r in before.values()}
+  keys = [_key(path, prompt) for path, prompt in found]
   missing = [(f, key) for f, key in zip(found, keys) if key not in done]
   number = max(before, default=-1) + 1
 
@@ -122,12 +122,9 @@ def measure(clip, found, path):
     for items, prepared in picture_files.in_batches(load, missing, clip.batch):
       captions = [prompt for (_, prompt), _ in items]
       for (_, key), cosine in zip(items, clip.cosines(captions, prepared)):
-        file, prompt, size = key
         done[key] = {
           'index': number,
-          'file': file,
-          'prompt': prompt,
-          'bytes': size,
+          **dict(zip(_KEY, key)),
           'cosine': float(cosine),
         }
         records.append(path, done[key])
@@ -136,8 +133,14 @@ def measure(clip, found, path):
   return [done[key]['cosine'] for key in keys]
 
 
-def _key(path, prompt, size):
-  return str(path), prompt, size
+def _key(path, prompt):
+  """What makes a picture the one on record: drawn anew it is another.
+
+  Pictures of the same size are not rare: small ones differ in a few hundred
+  bytes, and one in a thousand would keep the score of the one before it.
+  """
+  about = path.stat()
+  return str(path), prompt, about.st_size, about.st_mtime_ns
 
 
 def report(score, clip, left_out):

@@ -75,6 +75,12 @@ def test_scores_and_resumes(drawn, tmp_path, capsys, monkeypatch):
   assert capsys.readouterr().out == printed
   pictures.write_png(drawn / '1.png', images[0], {'prompt': 'an owl'})
   assert _run(tmp_path) == 0 and asked == ['an owl']
+  # Drawn anew by the same prompt, and no byte longer or shorter.
+  size = (drawn / '0.png').stat().st_size
+  other = np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8)
+  pictures.write_png(drawn / '0.png', other, {'prompt': PROMPTS[0]})
+  assert (drawn / '0.png').stat().st_size == size
+  assert _run(tmp_path) == 0 and asked == ['an owl', PROMPTS[0]]
   (drawn / '2.png').unlink()
   assert _run(tmp_path) == 0
   assert json.loads((tmp_path / 'out' / 'scores.json').read_text())['n'] == 3

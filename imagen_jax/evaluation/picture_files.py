@@ -13,6 +13,7 @@ import collections
 import concurrent.futures
 import hashlib
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -20,7 +21,8 @@ import PIL.Image
 
 from imagen_jax.data import images
 
-_BESIDE = ('sheet', '_steps')  # ends of names, of what is no sample
+# What the sampler writes that is no sample; a bedsheet.jpg may be one.
+_BESIDE = re.compile(r'sheet\.png|.*_steps\.png')
 
 
 def listing(directory) -> list[pathlib.Path]:
@@ -32,7 +34,7 @@ def listing(directory) -> list[pathlib.Path]:
     path
     for path in root.rglob('*')
     if path.suffix.lower().lstrip('.') in images.EXTENSIONS
-    and not path.stem.endswith(_BESIDE)
+    and not _BESIDE.fullmatch(path.name)
     and not any(part.startswith('.') for part in path.relative_to(root).parts)
     and path.is_file()
   ]

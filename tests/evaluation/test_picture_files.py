@@ -29,6 +29,12 @@ def test_lists_pictures_alone_and_by_name(tmp_path):
   assert before != picture_files.identity(tmp_path, found[:2])
 
 
+def test_only_what_the_sampler_writes_beside_is_passed_over(tmp_path):
+  for name in ('bedsheet.png', 'sheet.jpg', 'steps.png', 'a/b_steps.jpg'):
+    _write(tmp_path / name)
+  assert len(picture_files.listing(tmp_path)) == 4
+
+
 def test_crop_is_the_square_in_the_middle(tmp_path):
   image = np.zeros((8, 20, 3), np.uint8)
   image[:, 6:14] = np.random.default_rng(0).integers(0, 256, (8, 8, 3))
