@@ -122,6 +122,7 @@ def test_the_pieces(figures):
   assert max(names['seen']) == 3
 
 
+@pytest.mark.slow  # compiles a train step, three samplers: 45 s of a core
 def test_train_on_your_folder(figures, tmp_path):
   names = notebook_runner.run(
     FOLDER / 'train_on_your_folder.ipynb',
@@ -142,6 +143,7 @@ def test_train_on_your_folder(figures, tmp_path):
   assert names['images'].shape == (1, 32, 32, 3)
 
 
+@pytest.mark.slow  # and another, over 8 devices: 40 s of a core
 def test_tpu_from_t5_xxl(figures, tmp_path):
   """T5-XXL, a pod's shards and 370M parameters, all of them tiny."""
   sets.shards(tmp_path / 'shards', each=16)
