@@ -63,7 +63,10 @@ def builder(name: str, data_dir: str | None):
 def _how_to_prepare(name):
   if name.startswith('emoji_scenes/'):  # not of TFDS's register
     return 'see docs/data.md, The scenes as TFDS data'
-  return f'tfds build {name} --file_format=array_record'
+  return (
+    f'tfds build {name} --file_format=array_record (it asks for apache-beam, '
+    'docs/data.md does without)'
+  )
 
 
 def is_random_access(found) -> bool:
