@@ -88,6 +88,65 @@ def test_a_compiler_that_dies(monkeypatch, capsys):
   assert 'ended with code -9, saying no more' in said
 
 
+def _plan(variant):
+  """As the compiler would give: two micro-batches are needed."""
+  parts = variant.micro_batches or 1
+  plan = {
+    'name': 'tiny', 'parameters': 10, 'batch': 16, 'topology': 'v5e:2x2',
+    'chips': 4, 'chip': 'TPU v5e', 'level': 'quick', 'fits': parts > 1,
+    'problem': 'needs 20.0 GB', 'compute': {
+      'remat': variant.remat or 'none', 'micro_batches': parts, 'scan': False,
+    },
+    'mesh': {'data': 4 // (variant.fsdp or 1), 'fsdp': variant.fsdp or 1},
+  }  # fmt: skip
+  if not plan['fits']:
+    return plan
+  figures = {
+    'step_seconds': 0.5 / plan['mesh']['fsdp'], 'images_per_second': 32.0,
+    'peak_share': 0.5, 'paper_days': 3.0,
+  }  # fmt: skip
+  return plan | {
+    'compile_seconds': 1.0, 'memory': {'peak': 2e9}, 'hbm': 16e9,
+    'flops': {'model': 1e12, 'computed': 1e12}, 'moved': 0.0, 'sent': 0.0,
+    'collectives': [], 'estimates': {'in turn': figures, 'xla': figures},
+    'seconds': {'products': 0.1, 'memory': 0.1, 'links': 0.1},
+  }  # fmt: skip
+
+
+def _run(monkeypatch, *flags, fits=True):
+  def compile_apart(args, bindings, variant):
+    return _plan(variant) | ({} if fits else {'fits': False})
+
+  monkeypatch.setattr(plan, 'compile_apart', compile_apart)
+  return plan.main([f'--gin_file={LEAF}', '--topology=v5e:2x2', *flags])
+
+
+def test_a_job_that_does_not_fit_is_told_what_to_change(
+  monkeypatch, capsys, tmp_path
+):
+  out = tmp_path / 'plan.json'
+  assert _run(monkeypatch, f'--json={out}') == 0
+  said = capsys.readouterr().out
+  assert 'does not fit as it is: needs 20.0 GB' in said
+  assert 'fits with: ' in said and 'micro-batches 2' in said
+  plans = json.loads(out.read_text())
+  assert [p['fits'] for p in plans] == [False] * (len(plans) - 1) + [True]
+  assert plans[-1] == _plan(variants.Variant(remat='blocks', micro_batches=2))
+
+
+def test_nothing_that_fits_is_a_failure(monkeypatch, capsys):
+  assert _run(monkeypatch, fits=False) == 1
+  assert 'DOES NOT FIT: needs 20.0 GB' in capsys.readouterr().out
+
+
+def test_a_search_tells_the_fastest_first(monkeypatch, capsys):
+  assert _run(monkeypatch, '--search') == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert 'the fastest first' in lines[0]
+  seconds = [float(line.split('s')[0]) for line in lines[1:4]]
+  assert seconds == sorted(seconds)
+
+
 def test_help_names_every_flag(capsys):
   with pytest.raises(SystemExit) as stop:
     plan.main(['--help'])

@@ -28,7 +28,9 @@ def step():
     compute=compute.Compute(remat='blocks', scan=True),
     optimizer=optimizers.SGD(),
   )
-  model = dataclasses.replace(job.stage.model, blocks=(1, 2), attention=())
+  model = dataclasses.replace(
+    job.stage.model, widths=(8,), blocks=(2,), attention=()
+  )
   stage = dataclasses.replace(job.stage, model=model)
   job = dataclasses.replace(job, stage=stage)
   mesh = partitioning.make_mesh(mesh)
