@@ -241,7 +241,17 @@ def _is_other(kind, there, here):
   """Whether two sets differ that may look alike. A folder may have moved."""
   if kind == 'folder':
     return os.path.exists(there) and not os.path.samefile(there, here)
-  return kind == 'tfds' and there != here
+  if kind != 'tfds':
+    return False
+  # What one name leaves out, config or version, may be as the other says.
+  return any(a and b and a != b for a, b in zip(_named(there), _named(here)))
+
+
+def _named(root):
+  """(name, config, version) of 'tfds:name/config:1.0.0', '' where not said."""
+  full, _, version = root.removeprefix('tfds:').partition(':')
+  name, _, config = full.partition('/')
+  return name, config, version
 
 
 def _changed(root, there, here, directory):

@@ -172,6 +172,7 @@ class SeqioTask:
     """A split, read forward only."""
     part = {'train': self.train, 'validation': self.held_out}[split]
     name = f'seqio:{self.task}/{part}'
+    tfds_sets.check_task(self.task, part)
     _note_forward(name, 'is a seqio task')
     items = functools.partial(
       tfds_sets.task_items, self.task, part, self.image, self.caption

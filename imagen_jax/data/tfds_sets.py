@@ -311,8 +311,8 @@ def _rows(dataset, name):
     raise
 
 
-def task_items(name, split, image, caption, epoch):
-  """(captions, picture) of a registered seqio Task or Mixture, once."""
+def check_task(name, split):
+  """The registered seqio Task or Mixture, which has the split."""
   try:
     import seqio  # not in the core, and slow to import
   except ImportError as e:
@@ -328,8 +328,13 @@ def task_items(name, split, image, caption, epoch):
     ) from e
   if split not in task.splits:
     raise _no_split(f'seqio:{name}', split, task.splits)
+  return task
+
+
+def task_items(name, split, image, caption, epoch):
+  """(captions, picture) of a registered seqio Task or Mixture, once."""
   dataset = functools.partial(
-    task.get_dataset,
+    check_task(name, split).get_dataset,
     sequence_length=None,
     split=split,
     shuffle=True,

@@ -183,3 +183,28 @@ def test_processes_that_start_together_read_one_global_batch(hosts, tmp_path):
       for some, part in zip(rows, parts):
         found[some] = part[f'{name}_{k}']
       np.testing.assert_array_equal(found, value)
+
+
+@pytest.mark.parametrize(
+  ('here', 'other'),
+  [
+    ('tfds:laion400m', False),
+    ('tfds:laion400m/images', False),
+    ('tfds:laion400m/images:1.0.0', False),
+    ('tfds:laion400m:1.0.0', False),
+    ('tfds:laion400m/embeddings', True),
+    ('tfds:laion400m/images:2.0.0', True),
+    ('tfds:coco_captions', True),
+  ],
+)
+def test_an_index_of_another_data_set_is_told(here, other, tmp_path):
+  """In a directory that a run names, sets of one size look alike."""
+  about = pieces.ABOUT | {'kind': 'tfds', 'root': 'tfds:laion400m/images:1.0.0'}
+  place = tmp_path / 'index'
+  indexing.open_or_make(place, about, lambda: pieces.some(5, 5))
+  again = about | {'root': here}
+  if not other:
+    assert len(indexing.open_or_make(place, again, list)) == 5
+    return
+  with pytest.raises(ValueError, match='is of tfds:laion400m/images:1.0.0, th'):
+    indexing.open_or_make(place, again, list)

@@ -97,6 +97,10 @@ def test_what_was_built_is_a_source(built):
   train, held = _open(built), _open(built, 'validation')
   assert isinstance(train, photographs.Photographs)
   assert len(train) + len(held) == 18
+  reading = photographs.Reading(keep=sets.LOOSE.keep, validation=0.2)
+  files = sources.Folder(directory=str(built / 'set'), reading=reading)
+  apart = {*files.open('validation').captions()} - {'number 2', 'number 11'}
+  assert {*held.captions()} == apart and len(apart) > 1
   lines = (built / 'few_pictures_quarantine.jsonl').read_text().splitlines()
   assert {json.loads(x)['id'] for x in lines} == {'002.jpg', '011.jpg'}
   for i in range(len(train)):
