@@ -51,7 +51,7 @@ STEPS = 16
 SAVED_EVERY = 5
 TOLERANCE = 1e-5  # of parameters between meshes, under Adam
 _CUT_FROM = 2000  # bytes; leaves of so many are cut over 'fsdp'
-_MOST = 5  # interruptions of one run
+_MOST = 3  # interruptions of one run
 _PATIENCE = 5  # seconds that the others have to notice a death
 _STARTING = 0.4  # share of the signals that come before the first step
 _LONGEST = 1800  # seconds that a run may take until it counts as hanging
@@ -233,7 +233,7 @@ class Moments:
     begun, since = time.monotonic(), time.time()
     early = self.rng.random() < _STARTING
     longest = self.rng.random() * self.starting.get(place.name, 10.0)
-    steps, more = self.rng.randrange(1, STEPS // 3), self.rng.random()
+    steps, more = self.rng.randrange(1, STEPS - 1), self.rng.random()
     while True:
       time.sleep(0.02)
       seconds = time.monotonic() - begun
@@ -354,9 +354,8 @@ class Matrix:
     """Runs that are sent these signals, the last first; stops at `end`."""
     while signals and time.monotonic() < end:
       run = len(self.report['runs'])
-      turn = run % (len(self._places) + 1)
-      changing = turn == len(self._places) > 1
-      i = 0 if changing else turn % len(self._places)
+      changing = run % 2 == 1 and len(self._places) > 1
+      i = 0 if changing else run // 2 % len(self._places)
       self._interrupt_one(run, i, changing, signals, end)
 
   def _interrupt_one(self, run, i, changing, signals, end):
@@ -365,11 +364,14 @@ class Matrix:
     workdir = self._directory / f'run_{run}'
     so_far = [x for x in self.report['interruptions'] if x['run'] == run]
     count, place, ended = len(so_far), self._places[i], False
+    last = so_far[-1]['place'] if so_far else None
     while signals and count < _MOST and not ended:
       if time.monotonic() > end:
         return  # gone on with by the same command
       if changing:
-        place = self._moments.rng.choice(self._places)
+        others = [p for p in self._places if p.name != last]
+        place = self._moments.rng.choice(others)
+        last = place.name
       found = _interrupt(
         place, self._directory, workdir, signals[-1], self._moments
       )
