@@ -39,7 +39,8 @@ def figures(tmp_path, monkeypatch):
 
 
 def titles(figure):
-  return [axis.get_title() for axis in figure.axes if axis.get_title()]
+  found = [' '.join(axis.get_title().split()) for axis in figure.axes]
+  return [title for title in found if title]
 
 
 def test_there_are_four():
