@@ -166,16 +166,15 @@ def test_the_shipped_judge_reads_scenes():
   assert (found.config.nouns, found.vocabulary) == (len(words.nouns), 'lite')
   size = sum(path.stat().st_size for path in judge.SHIPPED.iterdir())
   assert size < 1_000_000
-  # Scene-FID: less between drawings than to blurred ones, and so on.
+  # Scene-FID to the same scenes, which has no bias: blur adds to it.
   far = [
     np.stack([judge_examples.blurred(x, sigma) for x in clean])
     for sigma in (0.0, 0.7, 1.4)
   ]
-  reference = np.stack([drawing.draw(s, 64) for s in _scenes(64, 'other')])
-  reference = feature_statistics.of(found(reference), 0)
+  reference = feature_statistics.of(found(clean), 0)
   found_distances = [
     distances.frechet(feature_statistics.of(found(x), 0), reference)
     for x in far
   ]
-  assert found_distances == sorted(found_distances)
-  assert found_distances[2] > 1.5 * found_distances[0]
+  assert abs(found_distances[0]) < 1e-4
+  assert 1e-3 < found_distances[1] < found_distances[2]
