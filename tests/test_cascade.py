@@ -269,7 +269,7 @@ def _temporaries(in_turn):
 
 
 def test_other_shapes_than_squares(cascade):
-  drawn = cascade.sample([FOX], seed=7, size=(16, 48))
+  drawn = cascade.sample([FOX], seed=7, upto=16, size=(16, 48))
   assert drawn.shape == (1, 16, 48, 3) and drawn.std() > 0
   square = cascade.sample([FOX], seed=7, upto=8, size=(8, 8))
   np.testing.assert_array_equal(square, cascade.sample([FOX], seed=7, upto=8))

@@ -66,6 +66,7 @@ def test_rows_of_a_picture_are_cut_over_the_devices():
   assert {s.data.shape for s in x.addressable_shards} == {(1, 4, 8, 3)}
 
 
+@pytest.mark.slow
 def test_bands_are_the_picture_within_1e_4():
   """Before it becomes whole numbers: z after all steps of a stage."""
   cascade = tiny_cascade.load()
