@@ -54,7 +54,9 @@ def _gradients(stage, config, devices):
   return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
-@pytest.mark.parametrize('resolution', [8, 16])
+@pytest.mark.parametrize(
+  'resolution', [8, pytest.param(16, marks=pytest.mark.slow)]
+)
 def test_gradients_agree_leaf_by_leaf(resolution):
   """The base U-Net (8) and the Efficient U-Net (16)."""
   stage = tiny_cascade.stage(resolution)

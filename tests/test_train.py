@@ -82,7 +82,9 @@ def _difference(a, b):
   )
 
 
-@pytest.mark.parametrize('resolution', [8, 16])
+@pytest.mark.parametrize(
+  'resolution', [8, pytest.param(16, marks=pytest.mark.slow)]
+)
 def test_eight_devices_agree_with_one_under_sgd(text, resolution):
   job = tiny_job.config(
     text,
@@ -108,6 +110,7 @@ def test_eight_devices_agree_with_one_under_sgd(text, resolution):
   assert moved > 1e-4, 'the test must train'
 
 
+@pytest.mark.slow  # a figure; SGD above is the test of it
 def test_adam_drifts_little_across_devices(text):
   job = tiny_job.config(text)
   one, _ = _run(job, ONE, 10)
@@ -253,6 +256,7 @@ def test_gradients_that_are_not_finite_stop_the_run(text, tmp_path, capsys):
   assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 
 
+@pytest.mark.slow  # training/test_rollback.py has its parts
 def test_gradients_that_stay_bad_take_the_run_back(text, finished, tmp_path):
   """To its last checkpoint, with a report; and a trace of a step is written."""
   workdir = tmp_path / 'run'

@@ -64,6 +64,7 @@ def test_losses_are_those_of_inline_encoding(text, dtype):
   assert 0 < difference < BOUNDS[dtype]
 
 
+@pytest.mark.slow  # the losses above are in every run
 def test_a_run_from_the_cache_is_that_of_inline_encoding(text, tmp_path):
   """The whole job, previews and validation included, resumed from inline."""
   runs = []

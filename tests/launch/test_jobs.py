@@ -176,6 +176,7 @@ jobs.TrainConfig:
 """
 
 
+@pytest.mark.slow  # two processes train in every run in test_hosts.py
 def test_two_processes_train_here_and_stop_at_a_signal(tmp_path):
   """The real script and command: SIGTERM to it saves, and it exits with 143."""
   encoders.save(tmp_path / 'text', tiny_cascade.encoder(tmp_path))

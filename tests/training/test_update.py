@@ -132,6 +132,7 @@ def test_cut_parameters_in_scanned_blocks_learn_what_whole_ones_do():
   assert _farthest(_moved(state), _moved(expected)) < 1e-5
 
 
+@pytest.mark.slow  # one more mesh
 def test_attention_cut_over_tensor_devices_too_learns_the_same():
   cut = dataclasses.replace(
     CUT, data=1, tensor=2, overrides=(('query/kernel$', (None, 'tensor')),)
