@@ -60,24 +60,8 @@ def parser():
     help="paper, fast, draft or one of the cascade's own (default: the "
     "stages' own settings)",
   )
-  for name, kind, unit in (
-    ('guidance', float, 'weight of classifier-free guidance, no unit, 1 = off'),
-    ('steps', int, 'steps of the sampler'),
-    ('aug_level', float, 'noise on the low-res picture, 0 = none to 1'),
-  ):
-    add(
-      f'--{name}',
-      type=flags.list_of(kind),
-      metavar='X[,X...]',
-      help=f"{unit}; one value or one per stage (default: the stages' own)",
-    )
-  add(
-    '--seed',
-    type=flags.whole('seed', 0, 2**32 - 1),
-    default=0,
-    metavar='N',
-    help='whole number from 0 to 2^32 - 1 (default: 0)',
-  )
+  flags.add_stage_settings(p)
+  flags.add_seed(p)
   add(
     '--out',
     metavar='DIR',

@@ -93,24 +93,8 @@ def parser():
     action='store_true',
     help='captions in the wordings that are held out of training (default: no)',
   )
-  add(
-    '--seed',
-    type=flags.whole('seed', 0, 2**32 - 1),
-    default=0,
-    metavar='N',
-    help='whole number from 0 to 2^32 - 1 (default: 0)',
-  )
-  for name, kind, unit in (
-    ('guidance', float, 'weight of classifier-free guidance, no unit, 1 = off'),
-    ('steps', int, 'network evaluations of a picture'),
-    ('aug_level', float, 'noise on the low-res picture, 0 = none to 1'),
-  ):
-    add(
-      f'--{name}',
-      type=flags.list_of(kind),
-      metavar='X[,X...]',
-      help=f"{unit}; one value or one per stage (default: the stages' own)",
-    )
+  flags.add_seed(p)
+  flags.add_stage_settings(p)
   protocol_flags.add_flags(p)
   add(
     '--table',

@@ -21,6 +21,56 @@ def add_cascade(parser):
   )
 
 
+def add_seed(parser):
+  """The seed of a command that draws."""
+  parser.add_argument(
+    '--seed',
+    type=whole('seed', 0, 2**32 - 1),
+    default=0,
+    metavar='N',
+    help='whole number from 0 to 2^32 - 1 (default: 0)',
+  )
+
+
+def add_stage_settings(parser):
+  """Guidance, steps and augmentation, of all stages or of each."""
+  for name, kind, unit in (
+    ('guidance', float, 'weight of classifier-free guidance, no unit, 1 = off'),
+    ('steps', int, 'steps of the sampler'),
+    ('aug_level', float, 'noise on the low-res picture, 0 = none to 1'),
+  ):
+    parser.add_argument(
+      f'--{name}',
+      type=list_of(kind),
+      metavar='X[,X...]',
+      help=f"{unit}; one value or one per stage (default: the stages' own)",
+    )
+
+
+def add_server(parser, port):
+  """Where a page is served, and who may come in; `port` is the default."""
+  parser.add_argument(
+    '--host',
+    default='127.0.0.1',
+    metavar='ADDRESS',
+    help='to serve at; one that others can reach needs --token (default: '
+    '127.0.0.1, this machine alone)',
+  )
+  parser.add_argument(
+    '--port',
+    type=whole('port', 0, 65535),
+    default=port,
+    metavar='N',
+    help=f'to serve at, 0 = any that is free (default: {port})',
+  )
+  parser.add_argument(
+    '--token',
+    metavar='TEXT',
+    help='16 or more letters and digits that a browser has to bring along; '
+    'new = one is made (default: none)',
+  )
+
+
 def failed(error, out=None):
   """Says on one line what stopped a command; returns its exit code, 2.
 

@@ -102,26 +102,7 @@ def parser():
     help='scripts will vote, no people: said in the file, on the page and on '
     'every figure (default: no)',
   )
-  add(
-    '--host',
-    default='127.0.0.1',
-    metavar='ADDRESS',
-    help='to serve at; one that others can reach needs --token (default: '
-    '127.0.0.1, this machine alone)',
-  )
-  add(
-    '--port',
-    type=flags.whole('port', 0, 65535),
-    default=8765,
-    metavar='N',
-    help='to serve at, 0 = any that is free (default: 8765)',
-  )
-  add(
-    '--token',
-    metavar='TEXT',
-    help='16 or more letters and digits that a browser has to bring along; '
-    'new = one is made (default: none)',
-  )
+  flags.add_server(p, port=8765)
   add(
     '--report',
     action='store_true',

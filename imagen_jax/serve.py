@@ -52,26 +52,7 @@ def parser():
     help='pictures that stay on the page, in memory; the oldest leave it '
     f'(default: {drawing.KEPT})',
   )
-  add(
-    '--host',
-    default='127.0.0.1',
-    metavar='ADDRESS',
-    help='to serve at; one that others can reach needs --token (default: '
-    '127.0.0.1, this machine alone)',
-  )
-  add(
-    '--port',
-    type=flags.whole('port', 0, 65535),
-    default=7860,
-    metavar='N',
-    help='to serve at, 0 = any that is free (default: 7860)',
-  )
-  add(
-    '--token',
-    metavar='TEXT',
-    help='16 or more letters and digits that a browser has to bring along; '
-    'new = one is made (default: none)',
-  )
+  flags.add_server(p, port=7860)
   return p
 
 

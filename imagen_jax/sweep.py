@@ -116,13 +116,7 @@ def parser():
     choices=tuple(splits.VOCABULARIES),
     help='of the captions (default: the larger one that the cascade claims)',
   )
-  add(
-    '--seed',
-    type=flags.whole('seed', 0, 2**32 - 1),
-    default=0,
-    metavar='N',
-    help='whole number from 0 to 2^32 - 1 (default: 0)',
-  )
+  flags.add_seed(p)
   add(
     '--out',
     metavar='DIR',
