@@ -120,6 +120,7 @@ def test_nothing_is_read_of_those_who_may_not_come_in(closed_server):
     ('&'.join(f'x{n}=1' for n in range(server.FIELDS + 1)), {}, 400),
     ('x=1', {'Origin': 'http://evil.example'}, 403),
     ('x=1', {'Origin': 'null'}, 403),
+    ('x=1', {'Origin': 'http://['}, 403),
     ('x=1', {'Sec_Fetch_Site': 'cross-site', 'Sec_Fetch_Mode': 'cors'}, 403),
     ('x=1', {'Host': 'evil.example'}, 421),
   ],
