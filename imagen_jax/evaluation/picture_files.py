@@ -21,8 +21,8 @@ import PIL.Image
 
 from imagen_jax.data import images
 
-# What the sampler writes that is no sample; a bedsheet.jpg may be one.
-_BESIDE = re.compile(r'sheet\.png|.*_steps\.png')
+# What commands write beside samples; a bedsheet.jpg may be one of these.
+_BESIDE = re.compile(r'(.*_)?sheet\.png|.*_(steps|chart)\.png')
 
 
 def listing(directory) -> list[pathlib.Path]:

@@ -16,7 +16,10 @@ def _write(path, height=4, width=6, value=0):
 
 
 def test_lists_pictures_alone_and_by_name(tmp_path):
-  for name in ('b.png', 'a/2.jpg', 'a/10.PNG', 'sheet.png', 'x_0_steps.png'):
+  for name in ('b.png', 'a/2.jpg', 'a/10.PNG'):
+    _write(tmp_path / name)
+  beside = 'sheet.png', 'colors_sheet.png', 'x_0_steps.png', 'x_0_chart.png'
+  for name in beside:
     _write(tmp_path / name)
   _write(tmp_path / '.hidden' / 'c.png')
   _write(tmp_path / '.12345678.png')
