@@ -46,6 +46,9 @@ def read(directories: Sequence[str]) -> tuple[list[Table], list[str]]:
       except (OSError, ValueError) as e:
         remarks.append(f'scores passed over: {e}')
         continue
+      except (TypeError, KeyError, AttributeError) as e:
+        remarks.append(f'scores passed over: {path} is damaged ({e!r})')
+        continue
       for table in tables:
         key = table.title, table.protocol, table.columns
         found[key] = _joined(found.get(key), table)
@@ -77,7 +80,9 @@ def _listing(given):
 
 def _name(path, given):
   """What a result is called: its directory, as far as one needs it."""
-  inner = path.parent.relative_to(given) if path.parent != path else path
+  if path == pathlib.Path(given):  # a file was given
+    return path.resolve().parent.name
+  inner = path.parent.relative_to(given)
   if str(inner) == '.':
     return pathlib.Path(given).resolve().name
   return str(inner)

@@ -55,6 +55,12 @@ def test_all_below_a_directory(tmp_path):
   assert [whose for whose, _ in table.rows] == ['x', 'x/y']
 
 
+def test_a_file_is_called_after_its_directory(tmp_path):
+  given = write(tmp_path / 'x', of_protocol({'a': 1}))
+  (table,), remarks = score_files.read([f'{given}/scores.json'])
+  assert [whose for whose, _ in table.rows] == ['x'] and remarks == []
+
+
 def test_fid_and_clip_score(tmp_path):
   protocol = {'network': 'abc', 'reference': 'def'}
   fid = {
@@ -100,11 +106,12 @@ def test_what_is_no_score_is_told(tmp_path):
   write(tmp_path / 'altered', altered)
   write(tmp_path / 'other', {'loss': 1})
   write(tmp_path / 'lost', SPLITS)
+  write(tmp_path / 'odd', of_protocol({'a': 1}, scores=[1, 2]))
   (tmp_path / 'broken').mkdir()
   (tmp_path / 'broken' / 'scores.json').write_text('{"a')
   tables, remarks = score_files.read([str(tmp_path)])
-  assert tables == [] and len(remarks) == 4
-  for said in ('was altered', 'is no JSON', 'known here', 'settings.json'):
+  assert tables == [] and len(remarks) == 5
+  for said in ('was altered', 'is no JSON', 'known here', 'settings.json', 'damaged'):
     assert sum(said in remark for remark in remarks) == 1, said
 
 
