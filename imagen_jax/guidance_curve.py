@@ -110,9 +110,14 @@ def main(argv=None):
     points = plan_points(cascade, args)
     records.claim(out, {'cascade': cascade.id, 'protocol': args.protocol})
     results = {}
+    inception = args.inception
+    if protocols.PROTOCOLS[args.protocol].data == 'coco':
+      # Without FID there is no curve: that weights are missing is told first.
+      inception = inception or protocol_flags.INCEPTION
     for name, protocol in points.items():
       given = dataclasses.replace(
         protocol_flags.options(args),
+        inception=inception,
         reference=reference(args, out),
         minimum=args.minimum or 2,  # few, and as biased at every point
       )

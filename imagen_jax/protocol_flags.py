@@ -5,6 +5,8 @@ import dataclasses
 from imagen_jax import flags
 from imagen_jax.evaluation import protocols
 
+INCEPTION = 'inception.safetensors'  # taken if it is there
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
@@ -41,7 +43,7 @@ def add_flags(parser) -> None:
     '--inception',
     metavar='FILE',
     help='weights for FID, see imagen_jax.convert_inception (default: '
-    'inception.safetensors if it is there)',
+    f'{INCEPTION} if it is there)',
   )
   add(
     '--clip',

@@ -90,8 +90,8 @@ class Coco:
 
   def _networks(self):
     """(extractor or None, clip or None), as far as there are weights."""
-    given, default = self._given, 'inception.safetensors'
-    path = given.inception or default
+    given = self._given
+    path = given.inception or protocol_flags.INCEPTION
     here = pathlib.Path(path).is_file()
     if given.inception is None and not here and given.clip:
       extractor = None  # a CLIP score alone

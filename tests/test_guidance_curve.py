@@ -113,6 +113,7 @@ def test_the_scenes_protocol_prints_both_judges(book, tmp_path, capsys):
     (['--preset=best'], "preset 'best' is not one of"),
     (['--guidance=-1'], 'guidance is -1.0'),
     (['--protocol=coco10k'], '--clip is missing'),
+    (['--protocol=coco10k', '--upto=64', '--clip=x'], 'convert_inception'),
     (['--hosts=2'], '--hosts: a curve is drawn by one machine'),
     (['--upto=128'], 'upto is 128'),
     (['--num=2000'], 'test_iid holds 1,000 captions, not 2,000'),
