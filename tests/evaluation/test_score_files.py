@@ -111,7 +111,13 @@ def test_what_is_no_score_is_told(tmp_path):
   (tmp_path / 'broken' / 'scores.json').write_text('{"a')
   tables, remarks = score_files.read([str(tmp_path)])
   assert tables == [] and len(remarks) == 5
-  for said in ('was altered', 'is no JSON', 'known here', 'settings.json', 'damaged'):
+  for said in (
+    'was altered',
+    'is no JSON',
+    'known here',
+    'settings.json',
+    'damaged',
+  ):
     assert sum(said in remark for remark in remarks) == 1, said
 
 
