@@ -35,6 +35,7 @@ SETTINGS = {
   'steps': int,
   'guidance': float,
   'aug_level': float,
+  'margin': int,
   'batch': int,
 }
 
@@ -102,6 +103,7 @@ def parser():
     ('steps', 'network evaluations of a picture'),
     ('guidance', 'guidance weight, no unit, 1 = off'),
     ('aug_level', 'noise on the low-res picture, from 0 to 1'),
+    ('margin', 'pixels of border around the low-res picture while drawing'),
     ('batch', 'pictures in one compiled call'),
   ):
     add(

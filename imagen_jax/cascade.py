@@ -72,6 +72,7 @@ class Cascade:
     guidance: float | Sequence[float] | None = None,
     steps: int | Sequence[int] | None = None,
     aug_level: float | Sequence[float] | None = None,
+    margin: int | Sequence[int] | None = None,
     sampler: str | Sequence[str] | None = None,
     grid: str | Sequence[str] | None = None,
     threshold: str | Sequence[str] | None = None,
@@ -96,6 +97,8 @@ class Cascade:
       steps: steps of the sampler.
       aug_level: noise on the low-res picture, in [0, 1] (section 2.4); may
         also be one value per super-resolution stage.
+      margin: pixels of the low-res picture by which its border is continued on
+        each side while a super-resolution stage draws; likewise.
       sampler: one of `stages.SAMPLERS`.
       grid: what the steps divide evenly, one of `stages.GRIDS`.
       threshold: of section 2.3, one of `stages.THRESHOLDS`.
@@ -125,6 +128,7 @@ class Cascade:
       guidance=guidance,
       steps=steps,
       aug_level=aug_level,
+      margin=margin,
       sampler=sampler,
       grid=grid,
       threshold=threshold,
@@ -151,21 +155,25 @@ class Cascade:
   def plan(self, *, upto=None, preset=None, **settings):
     """Settings of the stages to run: a tuple of `stages.Sampling`.
 
-    Takes what `sample` takes: guidance, steps, aug_level, sampler, grid,
-    threshold, percentile, in_turn. Raises ValueError where they make no sense.
+    Takes what `sample` takes: guidance, steps, aug_level, margin, sampler,
+    grid, threshold, percentile, in_turn. Raises ValueError where they make no
+    sense.
     """
     drawn = self._stages_upto(upto)
     named = presets.settings(preset, len(self.stages), self.presets)
     given = {
       name: _per_stage(name, value, drawn) for name, value in settings.items()
     }
-    return tuple(
+    plan = tuple(
       dataclasses.replace(
         stage.sampling,
         **named[i] | {k: v[i] for k, v in given.items() if v[i] is not None},
       )
       for i, stage in enumerate(drawn)
     )
+    for stage, sampling in zip(drawn, plan):
+      stages_lib.edge(stage, sampling)  # checks the margin
+    return plan
 
   def draw(
     self,
@@ -376,7 +384,7 @@ def _per_stage(name, value, drawn):
   values = list(value)
   if len(values) == 1:
     return values * len(drawn)
-  if name == 'aug_level' and len(values) == len(drawn) - 1:
+  if name in presets.OF_SUPER_RESOLUTION and len(values) == len(drawn) - 1:
     return [None, *values]  # the base has no low-res picture
   if len(values) != len(drawn):
     sizes = ', '.join(str(stage.resolution) for stage in drawn)

@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 import PIL.Image
 
-from imagen_jax import spreading, stage_sampler
+from imagen_jax import spreading, stage_sampler, stages
 from imagen_jax.data import images
 
 STRENGTH = 0.6  # share of the steps done anew, without a mask
@@ -177,7 +177,8 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
     low_res = _padded(picture, _multiple(stage) // factor)
     size = tuple(factor * n for n in low_res.shape[:2])
     cut, devices = cascade.cut(stage), cascade.devices
-    if cut and len(on := spreading.dividing(devices, size[0])) < len(devices):
+    rows = size[0] + 2 * stages.edge(stage, sampling)
+    if cut and len(on := spreading.dividing(devices, rows)) < len(devices):
       devices, params = on, spreading.place(params, on)
     picture = stage_sampler.draw(
       stage,

@@ -28,7 +28,9 @@ KINDS = {
   'threshold': str,
   'percentile': float,
   'aug_level': float,
+  'margin': int,
 }
+OF_SUPER_RESOLUTION = ('aug_level', 'margin')  # the base has none
 _SOLVER = {'sampler': 'dpmpp_2m', 'grid': 'time'}
 _ANCESTRAL = {'sampler': 'ddpm', 'grid': 'time'}
 # For the base and the two super-resolution stages.

@@ -18,6 +18,7 @@ _LISTS = {
   'threshold': str,
   'percentile': float,
   'aug_level': float,
+  'margin': int,
 }
 _NUMBERS = {'seed': int, 'index': int, 'resolution': int}
 _TEXTS = ('prompt', 'cascade')
@@ -54,6 +55,10 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None, size=None):
   """
   drawn = cascade.stages[: len(plan)]
   levels = [_exactly(sampling.aug_level) for sampling in plan[1:]]
+  # Left out where it says nothing, as in all recipes before there were any.
+  margins = [str(sampling.margin) for sampling in plan[1:]]
+  if not any(s.margin for s in (*plan, *(stage.sampling for stage in drawn))):
+    margins = []
   text = {
     'prompt': request.caption,
     'seed': str(seed),
@@ -67,6 +72,7 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None, size=None):
     'threshold': ','.join(sampling.threshold for sampling in plan),
     'percentile': ','.join(_exactly(sampling.percentile) for sampling in plan),
     'aug_level': ','.join(levels),
+    'margin': ','.join(margins),
     'negative': negative or '',
     'size': f'{size[1]}x{size[0]}' if size else '',
     'edit': edit or '',

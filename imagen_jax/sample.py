@@ -58,6 +58,7 @@ def main(argv=None):
       guidance=args.guidance,
       steps=args.steps,
       aug_level=args.aug_level,
+      margin=args.margin,
       sampler=args.sampler,
       grid=args.grid,
       threshold=args.threshold,

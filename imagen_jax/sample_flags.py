@@ -103,6 +103,15 @@ def parser():
     "stage (default: the stages' own)",
   )
   add(
+    '--margin',
+    type=flags.list_of(int),
+    metavar='N[,N...]',
+    help='pixels by which the border of the picture that a super-resolution '
+    'stage starts from is continued on each side while it draws, cut off '
+    'again: no line along the edges where the stage learned from crops; '
+    "values as of --aug_level (default: the stages' own)",
+  )
+  add(
     '--sampler',
     type=flags.list_of(str),
     metavar='NAME[,NAME...]',

@@ -48,6 +48,7 @@ def compiled_part(stage, sampling):
     steps=1,
     guidance=2.0 if guided else 1.0,
     aug_level=0.0,
+    margin=0,
     batch=stage.sampling.batch,
   )
 

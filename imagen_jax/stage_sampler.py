@@ -17,7 +17,7 @@ import time
 import jax
 import numpy as np
 
-from imagen_jax import spreading, stage_programs
+from imagen_jax import spreading, stage_programs, stages
 from imagen_jax.diffusion import grids, images
 
 # Grids are padded to a multiple of this many steps: one program for all.
@@ -54,6 +54,12 @@ class Edit:
     """The edit of some pictures alone."""
     mask = None if self.mask is None else self.mask[rows]
     return dataclasses.replace(self, picture=self.picture[rows], mask=mask)
+
+  def widened(self, edge):
+    """The same with the borders continued by so many pixels."""
+    mask = None if self.mask is None else _widened(self.mask, edge)
+    picture = _widened(self.picture, edge)
+    return dataclasses.replace(self, picture=picture, mask=mask)
 
 
 def draw(
@@ -113,6 +119,12 @@ def draw(
   height, width = size or (stage.resolution, stage.resolution)
   if edit is not None and edit.strength == 0:
     return np.array(edit.picture)
+  edge = 0 if low_res is None else stages.edge(stage, sampling)
+  if edge:
+    low_res = _widened(low_res, sampling.margin)
+    edit = edit and edit.widened(edge)
+    height, width = height + 2 * edge, width + 2 * edge
+  inside = np.s_[:, edge : height - edge, edge : width - edge]
   pictures = np.zeros([n, height, width, 3], np.uint8)
   steps = _steps(sampling, edit)
   if not cut:
@@ -134,7 +146,7 @@ def draw(
       lambda before, step: progress(before + step, total), done * steps
     )
     numbers = range(n)[first:][:batch]
-    seen = watch and functools.partial(_watch, watch, numbers)
+    seen = watch and functools.partial(_watch, watch, numbers, inside)
     said = measure and functools.partial(_measure, measure, numbers, steps)
     draw_batch = _enough_memory(_draw_batch, stage, (height, width))
     part = draw_batch(
@@ -155,8 +167,8 @@ def draw(
     pictures[first : first + batch] = part[: n - first]
   if edit is not None and edit.mask is not None:
     # The known part to the last bit.
-    return np.where(edit.mask[..., None], pictures, edit.picture)
-  return pictures
+    pictures = np.where(edit.mask[..., None], pictures, edit.picture)
+  return pictures[inside]
 
 
 def _enough_memory(function, stage, size):
@@ -207,8 +219,15 @@ def _steps(sampling, edit):
   return max(1, round(edit.strength * sampling.steps))
 
 
-def _watch(watch, rows, step, x0):
-  watch(rows, step, np.asarray(images.to_uint8(x0))[: len(rows)])
+def _watch(watch, rows, inside, step, x0):
+  watch(rows, step, np.asarray(images.to_uint8(x0))[inside][: len(rows)])
+
+
+def _widened(pictures, pixels):
+  """[n, h, w, ...] -> [n, h + 2 pixels, w + 2 pixels, ...]."""
+  around = [(0, 0), (pixels, pixels), (pixels, pixels)]
+  around += [(0, 0)] * (pictures.ndim - 3)
+  return np.pad(pictures, around, 'edge')
 
 
 def _measure(measure, rows, steps, step, figures):

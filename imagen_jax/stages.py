@@ -62,6 +62,9 @@ class Sampling:
   gamma: float = 0.3  # log-variance interpolation of 'ddpm', in [0, 1]
   eta: float = 0.0  # noise of 'ddim', 0 = deterministic to 1 = as 'ddpm'
   batch: int = 4  # pictures in one compiled call, padded
+  # Pixels of the low-res picture by which its border is continued on each side
+  # while the stage draws; cut off again. For a stage that learned from crops.
+  margin: int = 0
 
   def __post_init__(self):
     whole = field_types.fits(self.steps, int)
@@ -72,6 +75,10 @@ class Sampling:
       )
     if not field_types.fits(self.batch, int) or self.batch < 1:
       raise ValueError(f'batch is {self.batch}; it must be at least 1')
+    if not field_types.fits(self.margin, int) or not 0 <= self.margin <= 64:
+      raise ValueError(
+        f'margin is {self.margin}; it must be a whole number from 0 to 64'
+      )
     for name, known in (
       ('sampler', SAMPLERS),
       ('grid', GRIDS),
@@ -146,6 +153,7 @@ class Stage:
         f'stage {self.name}: resolution {self.resolution} is no multiple of '
         f'low_res {low_res}'
       )
+    edge(self, self.sampling)  # checks the margin
 
 
 def network(stage, execution=execution_lib.PLAIN):
@@ -178,6 +186,23 @@ def example_inputs(stage, batch=1, resolution=None):
       'aug_logsnr': jnp.zeros([batch]),
     }
   return inputs
+
+
+def edge(stage, sampling):
+  """Pixels that a stage draws beyond each side of its pictures.
+
+  Raises ValueError where the network does not take such pictures.
+  """
+  if not sampling.margin or stage.low_res is None:
+    return 0
+  factor = stage.resolution // stage.low_res
+  if 2 * sampling.margin * factor % stage.model.multiple:
+    step = math.lcm(stage.model.multiple, 2 * factor) // (2 * factor)
+    raise ValueError(
+      f'stage {stage.name}: margin is {sampling.margin}; its network takes '
+      f'multiples of {step}'
+    )
+  return sampling.margin * factor
 
 
 def picture_sizes(stages, size=None):

@@ -39,6 +39,16 @@ def test_another_shape_is_written_as_its_size():
   assert recipes.read(_text(), 'x.png').size is None
 
 
+def test_margins_are_written_where_there_are_any():
+  cascade = tiny_cascade.load()
+  request = cascade_lib.Request(caption='a fox')
+  text = recipes.write(cascade, cascade.plan(margin=[0, 3]), request, 7)
+  assert text['margin'] == '0,3'
+  settings = recipes.read(text, 'x.png').settings
+  assert [s.margin for s in cascade.plan(**settings)] == [0, 0, 3]
+  assert 'margin' not in _text()
+
+
 def test_a_file_of_an_older_release_lacks_the_grid():
   text = _text()
   del text['grid']

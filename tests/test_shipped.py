@@ -37,6 +37,8 @@ def test_presets_as_the_sweep_found_them(cascade):
   for name, general in presets.PRESETS.items():
     plan = cascade.plan(preset=name)
     assert (plan[0].guidance, plan[0].threshold) == (3.0, 'static')
+    # No line along the edges, where the networks learned from crops.
+    assert [s.margin for s in plan] == [0, 4, 4]
     assert [s.sampler for s in plan] == [s['sampler'] for s in general]
     steps = [s.steps for s in plan]
     assert steps[1:] == [s['steps'] for s in general[1:]]

@@ -127,11 +127,12 @@ def settings(cascade, plan) -> dict[str, list]:
   """What a plan sets other than the stages' own: name -> one value a stage.
 
   Written out, so that it means the same when presets have changed. The base has
-  no aug_level: there are as many as super-resolution stages.
+  no aug_level and no margin: there are as many as super-resolution stages.
   """
   found = {}
   for name in presets.KINDS:
-    pairs = [*zip(plan, cascade.stages)][name == 'aug_level' :]
+    first = int(name in presets.OF_SUPER_RESOLUTION)
+    pairs = [*zip(plan, cascade.stages)][first:]
     values = [getattr(sampling, name) for sampling, _ in pairs]
     if values != [getattr(stage.sampling, name) for _, stage in pairs]:
       found[name] = values
