@@ -32,7 +32,9 @@ _SCATTERED = 'all-reduce-scatter'
 _CHANNEL = re.compile(r'channel_id=(\d+)')
 _GROUPS = re.compile(r'replica_groups=\{\{([\d,]*)\}')
 _IOTA = re.compile(r'replica_groups=\[(\d+),(\d+)\]')
-_MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}')
+# The order of the devices may stand between the mesh and its axes.
+_MESH = re.compile(r'replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}')
+_PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{} ]*\})\}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,5 +119,16 @@ def _group(line):
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", found.group(1)))
     names = re.findall(r"'(\w+)'", found.group(2))
     return math.prod(int(sizes[name]) for name in names)
+  if found := _PAIRS.search(line):
+    return _connected(re.findall(r'(\d+),(\d+)', found.group(1)))
   found = _GROUPS.search(line)
   return len(found.group(1).split(',')) if found else 1
+
+
+def _connected(pairs):
+  """The most devices that pass something on to one another."""
+  groups = {}
+  for pair in pairs:
+    joined = set().union(*(groups.get(device, {device}) for device in pair))
+    groups |= dict.fromkeys(joined, joined)
+  return max(map(len, groups.values()), default=1)

@@ -57,7 +57,7 @@ def test_every_collective_is_counted_once_for_each_turn_of_its_loop(found):
     ('all-gather', 2): 5,
     ('reduce-scatter', 2): 5,
     ('all-gather', 16): 1,
-    ('collective-permute', 1): 1,
+    ('collective-permute', 2): 1,
     ('all-reduce', 16): 1,
     ('all-reduce', 4): 1,
   }
@@ -80,14 +80,14 @@ def test_sizes_are_those_of_the_whole_array(found):
   assert found['all-gather', 2].size == 5 * 8 * 16 * 2
   assert found['reduce-scatter', 2].size == 5 * 8 * 16 * 4
   assert found['all-gather', 16].size == 64 * 16 * 2
-  assert found['collective-permute', 1].size == 8 * 4
+  assert found['collective-permute', 2].size == 8 * 4
   assert found['all-reduce', 4].size == 7 * 4
 
 
 def test_bytes_sent_are_those_of_a_ring(found):
   assert found['all-gather', 2].sent == 5 * 8 * 16 * 2 / 2
   assert found['all-reduce', 4].sent == 2 * 28 * 3 / 4
-  assert found['collective-permute', 1].sent == 32
+  assert found['collective-permute', 2].sent == 32
 
 
 def test_groups_named_by_axes_of_a_mesh():
@@ -98,6 +98,18 @@ def test_groups_named_by_axes_of_a_mesh():
   assert collectives._collective(line) == ('all-gather', 4, 64)
   both = line.replace("{'axis_1'}", "{'axis_0','axis_1'}")
   assert collectives._collective(both) == ('all-gather', 8, 64)
+  ordered = line.replace(
+    "4] {'axis_1'}", "4], device_ids=([2,4]T(1,0)) {'axis_1'}"
+  )
+  assert collectives._collective(ordered) == ('all-gather', 4, 64)
+
+
+def test_a_permutes_group_is_what_its_pairs_connect():
+  line = (
+    '  %p = f32[4] collective-permute(%x), channel_id=1, '
+    'source_target_pairs={{0,1},{1,2},{2,3},{4,5},{6,7},{5,6}}'
+  )
+  assert collectives._collective(line) == ('collective-permute', 4, 16)
 
 
 def test_programs_of_one_chip_exchange_nothing():
