@@ -29,12 +29,10 @@ import pathlib
 import jax
 import numpy as np
 
-from imagen_jax import fields, partitioning
-from imagen_jax.data import pipeline, sentences
+from imagen_jax import fields, partitioning, small_runs
+from imagen_jax.data import sentences
 from imagen_jax.pretraining import masked, pairs, spans
 from imagen_jax.text import encoders, tokenizers
-from imagen_jax.training import checkpoints as checkpoints_lib
-from imagen_jax.training import metrics as metrics_lib
 from imagen_jax.training import optimizers
 from imagen_jax.training import state as state_lib
 
@@ -148,43 +146,6 @@ def prepare(config, workdir):
   return tokenizer, documents
 
 
-def make_train_step(config, optimizer, mesh, shardings):
-  """The jitted (state, batch) -> (state, metrics)."""
-
-  def train_step(state, batch):
-    def loss(params):
-      return config.objective.loss_and_accuracy(params, batch)
-
-    (value, accuracy), grads = jax.value_and_grad(loss, has_aux=True)(
-      state.params
-    )
-    norm = optimizers.global_norm(grads)
-    state = state_lib.apply_gradients(state, grads, optimizer, config.ema_decay)
-    return state, {'loss': value, 'accuracy': accuracy, 'grad_norm': norm}
-
-  return jax.jit(
-    train_step,
-    donate_argnums=0,
-    out_shardings=(shardings, partitioning.replicated(mesh)),
-  )
-
-
-def make_validation(config, batches, mesh):
-  """A function of params: loss and accuracy on fixed, unseen lines."""
-  evaluate = jax.jit(config.objective.loss_and_accuracy)
-  held_out = [
-    partitioning.put_batch(batches.batch(k), mesh)
-    for k in range(config.validation_batches)
-  ]
-
-  def validate(params):
-    rows = np.array([evaluate(params, batch) for batch in held_out])
-    loss, accuracy = rows.mean(axis=0)
-    return {'validation_loss': loss, 'validation_accuracy': accuracy}
-
-  return validate
-
-
 def write_encoder(config, params, tokenizer, workdir):
   """Writes `workdir/text`, in 16 bits."""
   encoder = encoders.TextEncoder(
@@ -211,53 +172,30 @@ def pretrain(config, workdir):
   """Runs to `config.steps`, resuming if it can; returns the state."""
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  mesh = partitioning.make_mesh(config.mesh)
-  partitioning.check_batch(config.batch_size, mesh)
+  begun = small_runs.begin(config, config.objective.init)
   tokenizer, documents = prepare(config, workdir)
-  optimizer = optimizers.make(
-    config.optimizer, config.learning_rate, config.clip
-  )
-  state, shardings = state_lib.create(
-    config.objective.init,
-    optimizer,
-    mesh,
-    config.mesh,
-    jax.random.key(config.seed),
-  )
-  if config.steps == 0:
-    write_encoder(config, state.params, tokenizer, workdir)
-    return state
-  train_step = make_train_step(config, optimizer, mesh, shardings)
-  unseen = Batches(config, tokenizer, (), _VALIDATION)
-  validate = make_validation(config, unseen, mesh)
 
-  with checkpoints_lib.Checkpoints(workdir, config.keep) as checkpoints:
-    state, start = checkpoints.resume(state, identity(config))
-    log = metrics_lib.Metrics(workdir, start)
-    progress = metrics_lib.Progress(
-      start, config.steps, config.batch_size, 'lines'
-    )
-    batches = Batches(config, tokenizer, documents)
-    stream = pipeline.prefetch(batches.batch, start)
-    for step in range(start + 1, config.steps + 1):
-      state, metrics = train_step(
-        state, partitioning.put_batch(next(stream), mesh)
-      )
-      if progress.is_due(step, config.log_every):
-        metrics_lib.require_finite(metrics, step)
-        log.write(step, **metrics)
-        progress.report(step, **metrics)
-      if progress.is_due(step, config.validate_every):
-        log.write(step, **validate(state.ema))
-      if progress.is_due(step, config.checkpoint_every):
-        metrics_lib.require_finite(metrics, step)
-        # The encoder first, as `train` does with its stage: killed between the
-        # two, the run comes back and writes it again, even at its last step.
-        write_encoder(config, state.ema, tokenizer, workdir)
-        checkpoints.save(step, state, identity(config))
-    stream.close()
-    log.close()
-  return state
+  def loss(params, batch):
+    value, accuracy = config.objective.loss_and_accuracy(params, batch)
+    return value, {'accuracy': accuracy}
+
+  def write(params):
+    write_encoder(config, params, tokenizer, workdir)
+
+  if config.steps == 0:
+    write(begun.state.params)
+    return begun.state
+  return small_runs.run(
+    config,
+    workdir,
+    begun,
+    loss=loss,
+    examples=Batches(config, tokenizer, documents),
+    held_out=Batches(config, tokenizer, (), _VALIDATION),
+    write=write,
+    identity=identity(config),
+    unit='lines',
+  )
 
 
 if __name__ == '__main__':

@@ -66,6 +66,7 @@ FLOORS = {
   'recipes': 3,  # of pictures, in their metadata
   'jobs': 3,  # of training
   'inputs': 3,  # of them
+  'small_runs': 3,  # of training without it
   'plan': 4,
   'train': 4,
   'sample': 4,
