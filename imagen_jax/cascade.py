@@ -203,6 +203,7 @@ class Cascade:
     size=None,
     negative=None,
     source=None,
+    given=None,
     progress=None,
     watch=None,
     measure=None,
@@ -215,6 +216,8 @@ class Cascade:
       index: [n] numbers of the pictures within their caption.
       plan: see `plan`.
       seed, size, negative, source, progress: see `sample`.
+      given: uint8 [n, h, w, 3], what the first of the stages gave before: the
+        others alone are run, to the same pictures.
       watch, measure: called with a stage's name and then as
         `stage_sampler.draw` does, on what the pictures are on the way.
     """
@@ -232,10 +235,16 @@ class Cascade:
         np.repeat(x, len(index), axis=0)
         for x in self.encoder.encode([negative])
       )
-    pictures = None
-    for stage, params, sampling, (height, width) in zip(
-      self.stages, self.params, plan, sizes
-    ):
+    pictures, done = given, 0
+    if given is not None:
+      if given.shape[1:3] not in sizes[:-1]:
+        raise ValueError(
+          f'the pictures given are {list(given.shape)}; the stages before the '
+          f'last give heights and widths of {sizes[:-1]}'
+        )
+      done = 1 + sizes.index(given.shape[1:3])
+    run = [*zip(self.stages, self.params, plan, sizes)]
+    for stage, params, sampling, (height, width) in run[done:]:
       try:
         pictures = stage_sampler.draw(
           stage,

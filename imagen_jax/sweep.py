@@ -9,7 +9,8 @@ many show what was asked, how much what is seen looks like the data set's own
 drawings, and one against the other (the paper's figures 3 and A.5, with the
 checker in the place of CLIP and FID). The pictures of all combinations are the
 same in seed and captions. They are kept: the same command goes on where it was
-interrupted, and more values or more captions add to what is there.
+interrupted, and more values or more captions add to what is there. What the
+stages before the one that is tried give is drawn once for all combinations.
 """
 
 import csv
@@ -20,6 +21,7 @@ import pathlib
 import statistics
 import sys
 
+import numpy as np
 import tqdm
 
 from imagen_jax import cascade as cascade_lib
@@ -38,6 +40,7 @@ SWEPT = {
   'aug_level': float,
   'sampler': str,
 }
+_BEFORE = 'before'  # folder of what the earlier stages gave
 _SHOWN = 8  # pictures of each combination on the sheet
 
 
@@ -134,11 +137,11 @@ def main(argv=None):
   try:
     compilation_cache.enable()
     cascade = cascade_lib.load_cascade(args.cascade)
-    plans = plan_points(cascade, args)
+    place, plans = plan_points(cascade, args)
     vocabulary = args.vocabulary or questions.claimed(cascade.words)
     chosen = questions.examples(args.split, vocabulary, args.num)
     records.claim(out, fixed(cascade, vocabulary, args))
-    judged = run(cascade, plans, chosen, vocabulary, args.seed, out)
+    judged = run(cascade, plans, place, chosen, vocabulary, args.seed, out)
     rows = [row(point, judged[point]) for point in plans]
     write_csv(out / 'sweep.csv', rows)
     pictures.write_png(out / 'sweep.png', curves(rows, args), {})
@@ -154,11 +157,10 @@ def main(argv=None):
 
 
 def plan_points(cascade, args):
-  """Point -> the plan of its pictures."""
+  """Which of the stages is tried, and point -> the plan of its pictures."""
   swept = {k: getattr(args, k) for k in SWEPT if getattr(args, k) is not None}
-  if 'aug_level' in swept and (args.stage or args.upto) == (
-    cascade.stages[0].resolution
-  ):
+  swept_size = args.stage or args.upto
+  if 'aug_level' in swept and swept_size == cascade.stages[0].resolution:
     raise ValueError(
       '--aug_level is of super-resolution, and the stage is the base; give a '
       'larger --upto or --stage'
@@ -170,14 +172,14 @@ def plan_points(cascade, args):
       f'--stage={args.stage}, the stages that run end at '
       f'{", ".join(map(str, sizes))}; choose one of these'
     )
-  place = sizes.index(args.stage) if args.stage else len(plan) - 1
+  place = sizes.index(swept_size)
   points = {}
   for values in itertools.product(*swept.values()):
     settings = dict(zip(swept, values))
     changed = dataclasses.replace(plan[place], **settings)
     point = Point(settings=tuple(settings.items()))
     points[point] = (*plan[:place], changed, *plan[place + 1 :])
-  return points
+  return place, points
 
 
 def fixed(cascade, vocabulary, args):
@@ -194,7 +196,7 @@ def fixed(cascade, vocabulary, args):
   }
 
 
-def run(cascade, plans, chosen, vocabulary, seed, out):
+def run(cascade, plans, place, chosen, vocabulary, seed, out):
   """Draws and judges what is not there yet: point -> records."""
   judged = {}
   total = len(plans) * len(chosen)
@@ -211,7 +213,7 @@ def run(cascade, plans, chosen, vocabulary, seed, out):
       bar.set_description_str(point.name)
       bar.update(len(chosen) - len(missing))
       (out / point.name).mkdir(exist_ok=True)
-      for example, image in drawn(cascade, plan, missing, seed):
+      for example, image in drawn(cascade, plan, place, missing, seed, out):
         target = records.picture_path(out, point.name, example.index)
         pictures.write_png(target, image, {'prompt': example.caption})
         record = {
@@ -227,15 +229,33 @@ def run(cascade, plans, chosen, vocabulary, seed, out):
   return judged
 
 
-def drawn(cascade, plan, examples, seed):
-  """Yields (example, picture)."""
+def drawn(cascade, plan, place, examples, seed, out):
+  """Yields (example, picture); `place` is that of the stage that is tried."""
   group = cascade.group(len(plan))
   for first in range(0, len(examples), group):
     part = examples[first : first + group]
-    requests = [
-      cascade_lib.Request(caption=e.caption, index=e.repeat) for e in part
-    ]
-    yield from zip(part, cascade.draw(requests, plan, seed=seed))
+    options = {'seed': seed}
+    if place:
+      options['given'] = before(cascade, plan[:place], part, seed, out)
+    yield from zip(part, cascade.draw(_requests(part), plan, **options))
+
+
+def before(cascade, plan, examples, seed, out):
+  """What the stages of a plan give, kept in files: uint8 [n, h, w, 3]."""
+  paths = [records.picture_path(out, _BEFORE, e.index) for e in examples]
+  missing = [(e, p) for e, p in zip(examples, paths) if not p.exists()]
+  if missing:
+    (out / _BEFORE).mkdir(exist_ok=True)
+    images = cascade.draw(_requests(e for e, _ in missing), plan, seed=seed)
+    for (example, path), image in zip(missing, images):
+      pictures.write_png(path, image, {'prompt': example.caption})
+  return np.stack([pictures.read_png(path)[0] for path in paths])
+
+
+def _requests(examples):
+  return [
+    cascade_lib.Request(caption=e.caption, index=e.repeat) for e in examples
+  ]
 
 
 def likeness(record):

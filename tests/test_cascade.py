@@ -281,6 +281,18 @@ def test_other_shapes_than_squares(cascade):
     cascade.sample([FOX], size=(16, 48), source=source)
 
 
+def test_the_later_stages_alone_draw_the_same(cascade):
+  requests = [cascade_lib.Request(caption=FOX)]
+  plan = cascade.plan(upto=16)
+  base = cascade.draw(requests, plan[:1], seed=7)
+  np.testing.assert_array_equal(
+    cascade.draw(requests, plan, seed=7, given=base),
+    cascade.sample([FOX], upto=16, seed=7),
+  )
+  with pytest.raises(ValueError, match=r'given are \[1, 16, 16, 3\]'):
+    cascade.draw(requests, plan, seed=7, given=np.zeros([1, 16, 16, 3]))
+
+
 def test_plan_takes_one_value_or_one_per_stage(cascade):
   def steps(plan):
     return [sampling.steps for sampling in plan]

@@ -32,12 +32,15 @@ class Book:
       e.caption: e.scene for e in questions.examples('validation', 'lite', 6)
     }
     self.drawn = []
+    self.ran = []  # stages of each
 
   def group(self, num_stages):
     return 2
 
-  def draw(self, requests, plan, seed):
+  def draw(self, requests, plan, seed, given=None):
+    first = 0 if given is None else 1
     self.drawn += [(r.caption, plan[-1].guidance) for r in requests]
+    self.ran += [len(plan) - first] * len(requests)
     white = np.full((64, 64, 3), 255, np.uint8)
     return [
       drawing.draw(self.scenes[r.caption], 64)
@@ -76,6 +79,14 @@ def test_all_combinations_and_no_picture_twice(book, tmp_path, capsys):
   assert len(rows) == 6 and {r['n'] for r in rows} == {'3'}
   for name in ('sweep.png', 'sheet.png'):
     assert pictures.read_png(out / name)[0].std() > 0
+
+
+def test_what_comes_before_the_stage_is_drawn_once(book, tmp_path):
+  command = [f'--out={tmp_path}', '--vocabulary=lite', '--upto=128']
+  assert sweep.main([*command, '--num=2', '--guidance=1,4,8']) == 0
+  assert book.ran == [1] * 2 + [1] * 2 * 3  # the base; then the other alone
+  assert sweep.main([*command, '--num=3', '--guidance=1,4,8,9']) == 0
+  assert len(book.ran) == 8 + 1 + 3 + 3 and set(book.ran) == {1}
 
 
 @pytest.mark.parametrize(
