@@ -257,7 +257,7 @@ def test_tfds_becomes_the_same_set(small, tmp_path, monkeypatch):
         },
       }
 
-  monkeypatch.setattr(coco.tfds_sets, 'stored_rows', rows)
+  monkeypatch.setattr(coco.tfds_streams, 'stored_rows', rows)
   found = coco.read(coco.from_tfds('coco_captions', None, tmp_path / 'out'))
   assert found.captions == there.captions
   assert [p.name for p in found.photographs] == [

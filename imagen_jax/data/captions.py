@@ -15,7 +15,7 @@ import itertools
 import pathlib
 from collections.abc import Iterator
 
-from imagen_jax.data import sources, tfds_sets
+from imagen_jax.data import sources, tfds_streams
 from imagen_jax.data.emoji_scenes import source
 
 
@@ -58,7 +58,7 @@ class Tfds:
   data_dir: str | None = None  # None = TFDS's own
 
   def __iter__(self) -> Iterator[str]:
-    found = tfds_sets.stored_captions(
+    found = tfds_streams.stored_captions(
       self.name, self.data_dir, self.split, self.feature
     )
     return itertools.chain.from_iterable(found)

@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 from imagen_jax import weights
-from imagen_jax.data import tfds_sets
+from imagen_jax.data import tfds_streams
 
 IMAGES, CAPTIONS = 40_504, 202_654  # in all of val2014
 ANNOTATIONS = 'annotations/captions_val2014.json'
@@ -116,7 +116,7 @@ def from_tfds(name: str, data_dir, directory) -> pathlib.Path:
   (top / 'val2014').mkdir(parents=True, exist_ok=True)
   (top / ANNOTATIONS).parent.mkdir(exist_ok=True)
   images, annotations = [], []
-  for row in tfds_sets.stored_rows(name, data_dir, _SPLITS, 'image'):
+  for row in tfds_streams.stored_rows(name, data_dir, _SPLITS, 'image'):
     try:
       file_name = pathlib.Path(_text(row['image/filename'])).name
       image, found = int(row['image/id']), _captions(row['captions'])

@@ -24,10 +24,13 @@ from imagen_jax.data import (
   mixing,
   photographs,
   pipeline,
+  seqio_tasks,
   sequential,
   shards,
   storage,
+  tfds_records,
   tfds_sets,
+  tfds_streams,
 )
 
 
@@ -122,7 +125,7 @@ class Tfds:
     tfds_sets.check_features(found, path, f'tfds:{self.name}')
     if not tfds_sets.is_random_access(found):
       _note_forward(name, f'is stored as {found.info.file_format.value}')
-      items = tfds_sets.forward_items(self.name, self.data_dir, part, *path)
+      items = tfds_streams.forward_items(self.name, self.data_dir, part, *path)
       return sequential.Forward(name, items, self.reading)
     whole = dataclasses.replace(self.reading, validation=0.0)
     records, opened = self._indexed(found, part)
@@ -139,7 +142,7 @@ class Tfds:
     return self._indexed(found, self.train)[1]
 
   def _indexed(self, found, part):
-    records = tfds_sets.Records(
+    records = tfds_records.Records(
       self.name, self.data_dir, part, self.image, self.caption
     )
     about = {
@@ -172,10 +175,10 @@ class SeqioTask:
     """A split, read forward only."""
     part = {'train': self.train, 'validation': self.held_out}[split]
     name = f'seqio:{self.task}/{part}'
-    tfds_sets.check_task(self.task, part)
+    seqio_tasks.check_task(self.task, part)
     _note_forward(name, 'is a seqio task')
     items = functools.partial(
-      tfds_sets.task_items, self.task, part, self.image, self.caption
+      seqio_tasks.task_items, self.task, part, self.image, self.caption
     )
     return sequential.Forward(name, items, self.reading)
 

@@ -18,7 +18,7 @@ from imagen_jax.data import (
   photographs,
   sources,
   tfds_export,
-  tfds_sets,
+  tfds_streams,
 )
 from tests.data import sets, zoo
 
@@ -254,7 +254,7 @@ def test_reading_needs_no_code_of_the_builder(built, monkeypatch):
 def test_tfrecord_needs_tensorflow(monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow', None)
   with pytest.raises(ValueError, match='x is not stored as ArrayRecord: readi'):
-    tfds_sets.forward_items('x', None, 'train', 'image', 'caption')
+    tfds_streams.forward_items('x', None, 'train', 'image', 'caption')
 
 
 def test_tfrecord_is_read_forward_with_a_note(tmp_path, capsys):
