@@ -26,6 +26,7 @@ SHIPPED = pathlib.Path(__file__).parents[1] / 'pretrained' / 'judge'
 CONFIG, WEIGHTS = 'judge.json', 'model.safetensors'
 FORMAT = 1
 BATCH = 32  # pictures at a time
+FEATURES = 'deviations over the first grid'  # see `models.judge`
 SURE = 0.5  # probability of a centre above which something is there
 
 
@@ -62,7 +63,7 @@ class Judge:
     return {
       'network': self.sha256,
       'resize': f'means of blocks to {self.config.resolution} px',
-      'features': f'judge {self.width}',
+      'features': f'judge {self.width}, {FEATURES}',
     }
 
   def __call__(self, pictures) -> np.ndarray:

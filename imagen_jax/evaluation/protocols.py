@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.evaluation import sides
+from imagen_jax.evaluation import judge, sides
 
 # Of a stage's settings those that decide a picture; the others decide how fast.
 _DECIDES = (
@@ -58,7 +58,7 @@ class Protocol:
   kid_seed: int = 0  # of KID's subsets
   crop: int | None = None  # reference: square in the middle to this side
   resize: str | None = None  # to Inception, of `inception_features.RESIZES`
-  features: str | None = None  # layer of Inception
+  features: str | None = None  # layer of Inception, or what of the judge
   changed: tuple[str, ...] = ()  # what is not as the name says
 
   @property
@@ -169,8 +169,12 @@ _COCO = Protocol(
   resize='torch-fidelity',
   features='2048',
 )
+# Version 1 took means over the judge's last grid, which hardly feel blur, and
+# drew with dynamic thresholding, which turns white backgrounds gray. The
+# settings are now those with which the shipped cascade is sampled.
 _SCENES = Protocol(
   name='scenes',
+  version=2,
   data='scenes',
   captions='emoji_scenes lite test_iid',
   num=500,
@@ -178,11 +182,14 @@ _SCENES = Protocol(
   reference_num=1_000,
   resolutions=(64, 256),
   stages=(
-    stages_lib.Sampling(steps=24, guidance=2.0, aug_level=0.0),
+    stages_lib.Sampling(
+      steps=16, guidance=3.0, threshold='static', aug_level=0.0
+    ),
     stages_lib.Sampling(
       steps=4, guidance=1.0, threshold='static', aug_level=0.0
     ),
   ),
+  features=judge.FEATURES,
 )
 PROTOCOLS = {
   p.name: p

@@ -2,9 +2,11 @@
 
 Pictures uint8 [b, r, r, 3] -> `Reading`, numbers for each cell of a grid of
 r / fold cells a side. Not in the paper. Objects are told by the cell that their
-centre lies in (CenterNet, Zhou et al. 2019); `features`, means over the last
-grid, are what scene-FID compares. They also have to tell how blurred and how
-noisy the picture is, or nothing would keep that in them.
+centre lies in (CenterNet, Zhou et al. 2019). `features`, what scene-FID
+compares, are how much each channel of the first grid varies over the picture.
+Later grids have passed group norm, which divides a picture by its own contrast:
+means over the last one hardly feel blur. The judge also learns how blurred and
+how noisy a picture is.
 """
 
 import dataclasses
@@ -53,7 +55,7 @@ class JudgeConfig:
 class Reading(NamedTuple):
   """What the judge says of pictures, float32; g cells a side."""
 
-  features: jax.Array  # [b, width]
+  features: jax.Array  # [b, width] deviations over the first grid
   centres: jax.Array  # [b, g, g] logits: a centre lies here
   nouns: jax.Array  # [b, g, g, nouns] logits, of what has its centre here
   colours: jax.Array  # [b, g, g, colours] logits
@@ -88,10 +90,11 @@ class Judge(nn.Module):
     x = pictures.astype(jnp.float32) / 127.5 - 1.0
     x = layers.fold(x, c.fold)  # [b, g, g, 3 fold^2]
     x = nn.Conv(c.width, (3, 3), name='input_conv')(x)
+    features = x.std(axis=(1, 2))  # [b, width]
     for number in range(c.blocks):
       x = Block(c, name=f'block_{number}')(x)
     x = nn.swish(nn.GroupNorm(c.groups, name='output_norm')(x))
-    features = x.mean(axis=(1, 2))  # [b, width]
+    means = x.mean(axis=(1, 2))  # [b, width]
 
     def head(name, size, x, bias=0.0):
       init = nn.initializers.constant(bias)
@@ -103,8 +106,8 @@ class Judge(nn.Module):
       nouns=head('nouns', c.nouns, x),
       colours=head('colours', c.colours, x),
       boxes=head('boxes', 3, x),
-      backgrounds=head('backgrounds', c.backgrounds, features),
-      harm=head('harm', 2, features),
+      backgrounds=head('backgrounds', c.backgrounds, means),
+      harm=head('harm', 2, means),
     )
 
 

@@ -30,8 +30,8 @@ def test_the_frozen_ones_are_frozen():
 IDS = {
   'coco30k': '9f568ea76324',
   'coco10k': 'd87972c7430d',
-  'scenes': '7c563e3d922e',
-  'scenes_64': 'eeb5bdc7ee2c',
+  'scenes': 'c13d0562eba7',
+  'scenes_64': 'aabf9a0dba6a',
 }
 
 
