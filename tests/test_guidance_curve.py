@@ -128,8 +128,7 @@ def test_bad_input_is_one_line(book, tmp_path, capsys, flags, message):
 
 
 def test_a_cascade_of_other_stages_is_refused(monkeypatch, tmp_path, capsys):
-  monkeypatch.setattr(
-    cascade_lib, 'load_cascade', lambda path: tiny_cascade.load()
-  )
+  found = tiny_cascade.load()
+  monkeypatch.setattr(cascade_lib, 'load_cascade', lambda path: found)
   assert guidance_curve.main([f'--out={tmp_path / "o"}']) == 2
   assert 'stages of 64 px, the cascade has 8' in capsys.readouterr().err
