@@ -82,8 +82,10 @@ def line(status: int, said: str) -> Response:
 
 
 def go_to(path: str, *headers) -> Response:
-  """Sends the browser on to another page, by GET."""
-  return Response(status=303, headers=(('Location', path), *headers))
+  """Sends the browser on to another page of this server, by GET."""
+  # Behind two slashes, of either kind, stands the name of another server.
+  here = '/' + path.lstrip('/\\')
+  return Response(status=303, headers=(('Location', here), *headers))
 
 
 def cookie(name: str, value: str, days: int | None = None) -> tuple[str, str]:

@@ -173,6 +173,22 @@ def test_a_token_becomes_a_cookie(closed_server):
   assert ask(closed_server, Cookie=pair, Host='lab.example')[0] == 200
 
 
+@pytest.mark.parametrize(
+  ('path', 'where'),
+  [
+    ('/\\evil.example', '/evil.example'),
+    ('//evil.example/x', '/x|/evil.example/x'),
+    ('/\\/\\evil.example', '/evil.example'),
+    ('\\\\evil.example', '/evil.example'),
+    ('http://evil.example/x', '/x'),
+    ('/a//b', '/a//b'),
+  ],
+)
+def test_a_token_leads_nowhere_else(path, where, closed_server):
+  status, headers, _ = ask(closed_server, path=f'{path}?token={TOKEN}')
+  assert status == 303 and headers['Location'] in where.split('|')
+
+
 def test_tokens_are_compared_in_constant_time(closed_server, monkeypatch):
   compared = []
 

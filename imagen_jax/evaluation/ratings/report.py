@@ -16,6 +16,7 @@ import uuid
 
 from imagen_jax.evaluation.ratings import preference, studies, votes
 
+_FORMULAS = ('=', '+', '-', '@', '\t', '\r')  # what they begin with
 SIMULATED = "SIMULATED: scripts cast these votes. No person's preference."
 
 
@@ -224,12 +225,22 @@ def _told(study, vote):
   }
 
 
+def _cell_of(value):
+  """What a spreadsheet would take for a formula, as text behind a '.
+
+  Prompts, names and paths come from anywhere; no number here is negative.
+  """
+  if isinstance(value, str) and value != '-' and value[:1] in _FORMULAS:
+    return f"'{value}"
+  return value
+
+
 def _write_csv(path, rows):
   """Whole or not at all."""
   out = io.StringIO(newline='')
   writer = csv.DictWriter(out, rows[0])
   writer.writeheader()
-  writer.writerows(rows)
+  writer.writerows({k: _cell_of(v) for k, v in row.items()} for row in rows)
   fresh = path.with_name(f'.{uuid.uuid4().hex[:8]}.csv')
   try:
     fresh.write_text(out.getvalue(), encoding='utf-8')

@@ -83,6 +83,19 @@ def test_csv(pairs, tmp_path):
   assert len(list(tmp_path.glob('*.csv'))) == 2  # nothing half written
 
 
+def test_csv_cells_are_no_formulas(tmp_path):
+  prompts = ('=HYPERLINK("x")', '@sum', '-1+1', '+1', 'a = b')
+  opened = studio.opened(tmp_path, prompts=prompts, names=['=1', 'theirs'])
+  studio.rate(opened, lambda *_: 'a')
+  first, second = report.write(_summary(opened), tmp_path / 'study')
+  cells = {r['prompt'] for r in _rows(second)}
+  assert cells == {*(f"'{p}" for p in prompts[:-1]), 'a = b'}
+  assert "'=1" in {r['what'] for r in _rows(first)}
+  for path in (first, second):
+    values = {v for row in _rows(path) for v in row.values()}
+    assert not [v for v in values if v[:1] in '=+-@\t\r' and v not in '-']
+
+
 def _mask(image, colour):
   return (image == PIL.ImageColor.getrgb(colour)).all(-1)
 
