@@ -235,8 +235,9 @@ def run(function, config_class, describe, argv=None, distributed=False):
     if distributed:
       hosts.join(args)
     compilation_cache.enable()
-    # orbax warns of each save that it had to wait for, which we mean to do.
-    absl.logging.set_verbosity(absl.logging.ERROR)
+    # orbax warns of each save that it had to wait for, which we mean to do, and
+    # prints where in it a write has failed before we tell that it has.
+    absl.logging.set_verbosity(absl.logging.FATAL)
     workdir = pathlib.Path(args.workdir)
     with _alone(workdir), _recorded(workdir):
       function(config, workdir)

@@ -1,6 +1,8 @@
 """What the processes of one job tell one another, and when.
 
 agree(problem)          all stop where one of them has to
+together(errors)        a block that all leave alike
+Meetings(title)         where one can say that it will not come
 Agreement().largest(n)  one number from each, without waiting
 Board(title)            short texts, while devices hang
 whole(tree)             arrays whole on process 0
@@ -11,6 +13,7 @@ import collections
 import contextlib
 import functools
 import itertools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +25,7 @@ from imagen_jax import hosts
 _PATIENCE = 3600  # seconds that processes wait for one that compiles
 _LAG = 2  # steps after which all know what one process said
 _LINE = 400  # bytes of a problem that are told to the others
+_POLLS = (0.01, 0.5)  # seconds between two looks, at first and at most
 
 _meetings = itertools.count()
 
@@ -55,6 +59,85 @@ def fail_to_meet():
 
     with contextlib.suppress(AssertionError):
       multihost_utils.sync_global_devices('failed')
+
+
+class Missed(ValueError):
+  """Another process has failed, so that all of them have to stop."""
+
+
+@contextlib.contextmanager
+def together(errors):
+  """Used by all processes: where one raises of `errors`, none goes on.
+
+  The others get Missed. In the block they may meet by JAX's
+  `sync_global_devices`, as orbax does: who fails there meets them.
+  """
+  if jax.process_count() == 1:
+    yield
+    return
+  from jax.experimental import multihost_utils
+
+  try:
+    yield
+    multihost_utils.sync_global_devices('together')
+  except jax.errors.JaxRuntimeError:
+    raise  # one has ended: there is nobody to meet
+  except errors:
+    fail_to_meet()
+    raise
+  except AssertionError as e:
+    raise Missed('another process could not do its part') from e
+
+
+class Meetings:
+  """Meetings of all processes in one undertaking after the other.
+
+  For threads: no device takes part. Who can come to no more meetings of an
+  undertaking says so, and the others do not wait.
+  """
+
+  def __init__(self, title):
+    from jax._src import distributed
+
+    self._client = distributed.global_state.client  # None = one process
+    self._title = f'imagen_jax/{title}/{next(_meetings)}'
+    self._number = 0
+
+  def _place(self, number):
+    return f'{self._title}/{number}/'
+
+  def begin(self):
+    """The next undertaking; no thread is in one before it."""
+    self._number += 1
+    # One may still look at the meetings of the last, none at those before.
+    if self._client is not None and self._number > 2 and hosts.is_first():
+      self._client.key_value_delete(self._place(self._number - 2))
+
+  def meet(self, name, seconds):
+    """Returns when all are here; raises Missed where one will not come."""
+    if self._client is None:
+      return
+    place, number = self._place(self._number), jax.process_index()
+    self._client.key_value_set(f'{place}{name}/{number}', '')
+    end, (pause, longest) = time.monotonic() + seconds, _POLLS
+    while True:
+      found = dict(self._client.key_value_dir_get(place))
+      here = [key for key in found if key.startswith(f'{place}{name}/')]
+      if len(here) == jax.process_count():
+        return
+      for key, reason in found.items():
+        if key.startswith(f'{place}failed/'):
+          raise Missed(f'process {key.rpartition("/")[2]}: {reason}')
+      if time.monotonic() > end:
+        raise Missed(f'only {len(here)} processes came within {seconds:.0f} s')
+      time.sleep(pause)
+      pause = min(longest, 1.5 * pause)
+
+  def fail(self, reason):
+    """Says that this process will not come to meetings of this undertaking."""
+    if self._client is not None:
+      key = f'{self._place(self._number)}failed/{jax.process_index()}'
+      self._client.key_value_set(key, reason, allow_overwrite=True)
 
 
 def meet():

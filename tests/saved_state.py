@@ -19,19 +19,19 @@ IDENTITY = {'seed': 0}
 SHAPES = {'kernel': (64, 40), 'bias': (8,), 'odd': (3, 5)}
 
 
-def expected(factor=1.0):
+def expected(factor=1.0, shapes=SHAPES):
   """Numpy arrays by item of the checkpoint."""
   rng = np.random.default_rng(0)
   return {
-    item: {k: factor * rng.normal(size=s) for k, s in SHAPES.items()}
+    item: {k: factor * rng.normal(size=s) for k, s in shapes.items()}
     for item in ('params', 'ema', 'opt')
   }
 
 
-def state(mesh, factor=1.0):
+def state(mesh, factor=1.0, shapes=SHAPES):
   """It as a TrainState, cut over 'fsdp' wherever a dimension divides."""
   config = partitioning.MeshConfig(replicate_below=0)
-  trees = jax.tree.map(np.float32, expected(factor))
+  trees = jax.tree.map(np.float32, expected(factor, shapes))
   shardings = partitioning.state_shardings(trees, mesh, config)
   placed = partitioning.put_whole(trees, shardings)
   step = partitioning.put_whole(np.int32(0), partitioning.replicated(mesh))

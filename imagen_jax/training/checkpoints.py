@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import sys
 
 import jax
@@ -41,6 +42,10 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 _TOLD = 3  # settings that differ, in a message
 
+# Where orbax would meet only to agree on whether it is saving. Who fails goes
+# there while the others wait for it elsewhere.
+_PROGRESS = 'set_value'
+
 
 def _goodness(metrics):
   return -metrics['loss']
@@ -68,6 +73,15 @@ def _does_not_fit(path, error):
   )
 
 
+def _reason(error):
+  """What kept a file from being written; tensorstore says it after its name.
+
+  Twice, and long enough that the reason would be cut off.
+  """
+  line = str(error).strip().partition('\n')[0]
+  return retrying.first_line(ValueError(line.rpartition('": ')[2] or line))
+
+
 class Checkpoints:
   """The checkpoints of one work directory.
 
@@ -84,16 +98,24 @@ class Checkpoints:
 
   def __init__(self, workdir, keep=2, every=0, best=0):
     self.directory = pathlib.Path(workdir).absolute() / 'checkpoints'
-    self._manager = ocp.CheckpointManager(
-      self.directory,
-      item_names=('params', 'ema', 'opt', 'data', 'meta'),
-      options=ocp.CheckpointManagerOptions(
-        preservation_policy=_policy(keep, every, best),
-        best_fn=_goodness,  # without it losses are not written
-        cleanup_tmp_directories=True,
-      ),
-    )
+    self._meetings = exchanges.Meetings('checkpoints')
+    with exchanges.together(_DAMAGE):
+      self._manager = ocp.CheckpointManager(
+        self.directory,
+        item_names=('params', 'ema', 'opt', 'data', 'meta'),
+        options=ocp.CheckpointManagerOptions(
+          preservation_policy=_policy(keep, every, best),
+          best_fn=_goodness,  # without it losses are not written
+          cleanup_tmp_directories=True,
+          async_options=ocp.options.AsyncOptions(
+            barrier_sync_fn=self._meet,
+            # Else the others wait for a directory that process 0 cannot make.
+            create_directories_asynchronously=jax.process_count() == 1,
+          ),
+        ),
+      )
     self._saving = None  # step that is being written
+    self._left = []  # steps that could not be
     self._saved = self._manager.latest_step()
 
   def __enter__(self):
@@ -107,6 +129,11 @@ class Checkpoints:
     except _DAMAGE:
       if error is None:
         raise
+
+  def _meet(self, *, key, timeout_ms):
+    """Where orbax's threads wait for those of the other processes."""
+    if _PROGRESS not in key:
+      self._meetings.meet(key, timeout_ms / 1000)
 
   def latest(self):
     """Step of the newest whole checkpoint on disk, or None."""
@@ -183,13 +210,17 @@ class Checkpoints:
     Returns where it lies now.
     """
     damaged = self.directory.parent / 'damaged_checkpoints'
-    damaged.mkdir(exist_ok=True)
     numbers = (f'{step}_{n}' for n in itertools.count())
     place = next(damaged / n for n in numbers if not (damaged / n).exists())
     exchanges.agree()  # all have chosen the same place
+    problem = None
     if hosts.is_first():
-      os.replace(self.directory / str(step), place)
-    exchanges.agree()
+      try:
+        damaged.mkdir(exist_ok=True)
+        os.replace(self.directory / str(step), place)
+      except OSError as e:
+        problem = f'checkpoint {step} cannot be moved to {place}: {e}'
+    exchanges.agree(problem)
     self._manager.reload()
     self._saved = self._manager.latest_step()
     return place
@@ -198,9 +229,10 @@ class Checkpoints:
     """Copies the state off the devices; what is left is done meanwhile.
 
     `loss` is what says how good a checkpoint is, None where it is not known.
-    Raises Unwritten as `wait` does, of the checkpoint before too.
+    Raises Unwritten as `wait` does; where one process cannot begin, all do.
     """
     self.wait()
+    self._make_room()
     items = ocp.args.Composite(
       params=ocp.args.StandardSave(state.params),
       ema=ocp.args.StandardSave(state.ema),
@@ -212,7 +244,8 @@ class Checkpoints:
     if loss is not None and math.isfinite(loss):
       metrics = {'loss': float(loss)}
     self._saving = step
-    with self._written():
+    self._meetings.begin()
+    with self._written(), exchanges.together(_DAMAGE):
       self._manager.save(step, args=items, metrics=metrics, force=True)
 
   def finished(self):
@@ -228,14 +261,15 @@ class Checkpoints:
     """Returns the step that was being written when it is on disk, or None.
 
     Raises Unwritten naming the directory where it cannot be written; the
-    checkpoint before stays good.
+    checkpoint before stays good. Of several processes each raises it when it
+    asks, not all at the same time.
     """
     if self._saving is None:
       return None
     with self._written():
       self._manager.wait_until_finished()
       self._manager.check_for_errors()
-    self._saved, self._saving = self._saving, None
+      self._saved, self._saving = self._saving, None
     return self._saved
 
   def save(self, step, state, identity, loss=None):
@@ -247,14 +281,36 @@ class Checkpoints:
   def _written(self):
     try:
       yield
+    except jax.errors.JaxRuntimeError:
+      raise  # another process has ended
     except _DAMAGE as e:
       step, self._saving = self._saving, None
+      reason = _reason(e)
+      self._meetings.fail(reason)
       self._manager.reload()
+      if step in self._manager.all_steps():  # and what failed came after
+        print(f'warning: saved step {step}, but: {reason}', file=sys.stderr)
+        self._saved = step
+        return
+      self._left.append(step)
       raise Unwritten(
         f'checkpoint of step {step} could not be written to '
-        f'{self.directory}: {retrying.first_line(e)}; free space there and run '
+        f'{self.directory}: {reason}; free space there and run '
         'the same command again: it goes on from the checkpoint before'
       ) from e
+
+  def _make_room(self):
+    """Removes what there is of checkpoints that could not be written.
+
+    All processes call it, when none of their threads is writing any more:
+    tensorstore waits for ever in a directory that is gone.
+    """
+    exchanges.agree()
+    while self._left:
+      step = self._left.pop()
+      if hosts.is_first():
+        for path in self.directory.glob(f'{step}.orbax-checkpoint-tmp*'):
+          shutil.rmtree(path, ignore_errors=True)
 
   def restore(self, state, step=None):
     """The newest (or the given) checkpoint with the shardings of `state`.

@@ -1,9 +1,12 @@
 """A checkpoint that cannot be written is written later, or ends the run."""
 
+import json
+
 import pytest
 
 from imagen_jax import retrying
 from imagen_jax.training import checkpoints, saving
+from tests import failing_disk, processes
 
 
 class Disk:
@@ -46,7 +49,8 @@ def test_the_state_of_a_later_step_is_saved_instead(capsys):
   disk = Disk(refusals=2)
   run = saving.Saving(disk, {})
   for step in (1, 2, 3):
-    assert step == 1 or run.is_due_again()
+    while step > 1 and not run.is_due_again():
+      assert run.finished() is None
     run.start(step, None)
     saved = run.finished()
   assert saved == 3 and disk.saved == [3] and not run.is_due_again()
@@ -75,3 +79,59 @@ def test_the_last_step_is_saved_before_it_ends():
   run.start(5, None)
   with pytest.raises(checkpoints.Unwritten):
     run.finish(5, None)
+
+
+PASSING = [
+  'second_refuses_once',
+  'first_makes_no_directory',
+  pytest.param('second_refuses_twice', marks=pytest.mark.slow),
+  pytest.param('first_refuses_once', marks=pytest.mark.slow),
+]
+LASTING = [
+  'second_refuses',
+  pytest.param('first_refuses', marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope='module')
+def scenarios(request, tmp_path_factory):
+  """What two processes told of each scenario that is asked for."""
+  asked = [getattr(item, 'callspec', None) for item in request.session.items]
+  names = {one.params.get('scenario') for one in asked if one} - {None}
+  directory = tmp_path_factory.mktemp('disk')
+  codes = processes.launch(
+    'tests.failing_disk',
+    2,
+    [f'--workdir={directory}', f'--scenarios={",".join(sorted(names))}'],
+    log=directory,
+  )
+  assert codes == [0, 0], (directory / 'log_0.txt').read_text()[-4000:]
+  paths = [directory / f'{i}.json' for i in (0, 1)]
+  return [json.loads(path.read_text()) for path in paths]
+
+
+@pytest.mark.parametrize('scenario', PASSING)
+def test_both_processes_try_again_at_one_step(scenarios, scenario):
+  """Whichever of them failed; and nothing half written is left."""
+  one, other = (found[scenario] for found in scenarios)
+  tries = failing_disk.SCENARIOS[scenario][2]
+  assert one['begun'] == other['begun'] and len(one['begun']) == tries + 1
+  assert one['given_up'] is None and other['given_up'] is None
+  assert one['newest'] == other['newest'] == one['begun'][-1]
+  assert one['names'] == sorted(['1', str(one['begun'][-1])])
+
+
+@pytest.mark.parametrize('scenario', LASTING)
+def test_both_processes_give_up_at_one_step(scenarios, scenario):
+  """In bounded time, saying who could not write; what was saved stays."""
+  one, other = (found[scenario] for found in scenarios)
+  struck = failing_disk.SCENARIOS[scenario][0]
+  assert one['begun'] == other['begun']
+  assert len(one['begun']) == 1 + len(failing_disk.WAITS)
+  assert one['given_up'][0] == other['given_up'][0]
+  for index, found in enumerate((one, other)):
+    said = found['given_up'][1]
+    assert 'File too large' in said and '\n' not in said
+    assert (f'process {struck}: ' in said) == (index != struck)
+  assert one['newest'] == other['newest'] == 1 and '1' in one['names']
+  assert max(one['seconds'], other['seconds']) < 60
