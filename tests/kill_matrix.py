@@ -3,8 +3,8 @@
   python -m tests.kill_matrix --kills=20 --terms=5 --out=DIR
 
 A tiny base is trained on several process counts and meshes, once without
-interruption and then with: SIGKILL to one process at a random moment of its
-life, from starting to saving, or SIGTERM to one, upon which all must save the
+interruption and then with: SIGKILL to one process or to all at a random moment
+of their lives (`kill_moments`), or SIGTERM to one, upon which all must save the
 same step. The same command goes on each time. The parameters at the end must
 equal those of the uninterrupted run: bit for bit on an equal mesh, to a
 tolerance where each restart chose another one.
@@ -21,6 +21,7 @@ import multiprocessing
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -45,15 +46,14 @@ from imagen_jax import (
 )
 from imagen_jax.diffusion import schedules
 from imagen_jax.training import guards
-from tests import processes, tiny_cascade, tiny_job
+from tests import kill_moments, processes, tiny_cascade, tiny_job
 
-STEPS = 16
-SAVED_EVERY = 5
+STEPS = 40
+SAVED_EVERY = 3
 TOLERANCE = 1e-5  # of parameters between meshes, under Adam
 _CUT_FROM = 2000  # bytes; leaves of so many are cut over 'fsdp'
 _MOST = 3  # interruptions of one run
 _PATIENCE = 5  # seconds that the others have to notice a death
-_STARTING = 0.4  # share of the signals that come before the first step
 _LONGEST = 1800  # seconds that a run may take until it counts as hanging
 _TEXT = (
   'import pathlib, sys; from imagen_jax.text import encoders; '
@@ -206,70 +206,36 @@ def _end(started):
     process.join()
 
 
-def _reported(workdir, since):
-  """Steps that a run has reported after a moment of `time.time()`."""
-  path = workdir / 'metrics.jsonl'
-  if not path.exists():
-    return []
-  lines = [x for x in path.read_text().splitlines() if x.endswith('}')]
-  rows = [json.loads(line) for line in lines]
-  # They tell the time to a tenth of a second.
-  return [r['step'] for r in rows if 'loss' in r and r['time'] > since + 0.1]
-
-
-@dataclasses.dataclass
-class Moments:
-  """Random moments in the life of a run, which takes as long as it takes."""
-
-  rng: random.Random
-  starting: dict  # place's name -> seconds until its first step, as last seen
-
-  def await_one(self, place, started, workdir):
-    """Returns at a random moment: (seconds, last step), of a run just begun.
-
-    Some are before the first step; else a number of steps is waited for, and
-    then a part of a second, so that saving is met too.
-    """
-    begun, since = time.monotonic(), time.time()
-    early = self.rng.random() < _STARTING
-    longest = self.rng.random() * self.starting.get(place.name, 10.0)
-    steps, more = self.rng.randrange(1, STEPS - 1), self.rng.random()
-    while True:
-      time.sleep(0.02)
-      seconds = time.monotonic() - begun
-      done = _reported(workdir, since)
-      if len(done) == 1:
-        self.starting[place.name] = seconds
-      if (
-        early
-        and seconds > longest
-        or any(p.exitcode is not None for p in started)
-      ):
-        break
-      if len(done) >= steps:
-        time.sleep(more)
-        break
-      assert seconds < _LONGEST, f'{workdir} hangs'
-    done = _reported(workdir, since)
-    return round(time.monotonic() - begun, 2), max(done, default=None)
-
-
 def _interrupt(place, directory, workdir, number, moments):
-  """Starts a run and sends a signal to one process; a dict of what came.
+  """Starts a run and sends a signal; a dict of what came of it.
 
-  None where it had come to its end before.
+  SIGTERM goes to one process, at times twice, SIGKILL to one or to all. None
+  where the run had come to its end before.
   """
-  started = _start(place, directory, workdir)
+  started, rng = _start(place, directory, workdir), moments.rng
+  longest = time.monotonic() + _LONGEST
+
+  def is_over():
+    assert time.monotonic() < longest, f'{workdir} hangs'
+    return any(process.exitcode is not None for process in started)
+
   try:
-    seconds, step = moments.await_one(place, started, workdir)
-    if any(process.exitcode is not None for process in started):
+    moment = moments.await_one(place.name, workdir, is_over)
+    if is_over():
       assert _wait(started, _LONGEST)
       assert [p.exitcode for p in started] == [0] * place.count
       return None
-    struck = moments.rng.randrange(place.count)
-    os.kill(started[struck].pid, number)
-    started[struck].join(_LONGEST)
-    if started[struck].exitcode in (-signal.SIGKILL, -signal.SIGTERM):
+    kill = number == signal.SIGKILL
+    one, often = started[rng.randrange(place.count)], rng.randrange(2)
+    struck = started if kill and often else [one]
+    for process in struck:
+      os.kill(process.pid, number)
+    one.join(0.2 if kill else rng.random())
+    half = kill_moments.half_written(workdir) if kill else []
+    if often and one.exitcode is None:
+      os.kill(one.pid, number)
+    one.join(_LONGEST)
+    if one.exitcode in (-signal.SIGKILL, -signal.SIGTERM):
       # SIGTERM too, where it came before the run listened.
       alone = _wait(started, _PATIENCE)
     else:
@@ -283,22 +249,13 @@ def _interrupt(place, directory, workdir, number, moments):
   return {
     'place': place.name,
     'signal': signal.Signals(number).name,
-    'to_process': struck,
-    'after_seconds': seconds,
-    'last_step': step,  # None: before its first
-    'checkpoint_left': _newest(workdir),
+    'to_processes': [started.index(process) for process in struck],
+    **moment,
+    'half_written': half,
+    'checkpoint_left': kill_moments.newest(workdir),
     'others_ended_alone': alone,
     'codes': [p.exitcode for p in started],
   }
-
-
-def _newest(workdir):
-  steps = [
-    int(path.name)
-    for path in (workdir / 'checkpoints').glob('[0-9]*')
-    if path.name.isdecimal()
-  ]
-  return max(steps, default=0)
 
 
 def _apart(a, b):
@@ -315,13 +272,21 @@ class Matrix:
     self._directory = directory
     self._places = places
     self._path = directory / 'report.json'
-    self.report = {'whole': {}, 'interruptions': [], 'runs': []}
-    self.report['starting'] = {}
+    self.report = {
+      'whole': {},
+      'interruptions': [],
+      'restarts': [],
+      'runs': [],
+      'saved_by': {},  # run -> {step of a checkpoint: name of a place}
+      'starting': {},
+    }
     if self._path.exists():
       self.report = json.loads(self._path.read_text())
     done = len(self.report['interruptions'])
-    self._moments = Moments(
-      rng=random.Random(f'{seed} {done}'), starting=self.report['starting']
+    self._moments = kill_moments.Moments(
+      rng=random.Random(f'{seed} {done}'),
+      steps=STEPS,
+      starting=self.report['starting'],
     )
 
   def _note(self, kind, found):
@@ -334,25 +299,28 @@ class Matrix:
     fresh.write_text(json.dumps(self.report, indent=2))
     os.replace(fresh, self._path)
 
-  def _run_whole(self, i):
-    """The run on place i that nothing interrupts, once."""
+  def run_whole(self, i, end):
+    """The run on place i that nothing interrupts, once, if there is time."""
     place, workdir = self._places[i], self._directory / f'whole_{i}'
-    if place.name in self.report['whole']:
+    if place.name in self.report['whole'] or time.monotonic() > end:
       return
     shutil.rmtree(workdir, ignore_errors=True)  # of a command that was ended
     before = time.monotonic()
     _finish(place, self._directory, workdir)
     found = {'seconds': round(time.monotonic() - before, 1)}
-    if i:
-      self._run_whole(0)
-      found['apart_from_first'] = _apart(self._directory / 'whole_0', workdir)
+    found['apart_from_first'] = _apart(self._directory / 'whole_0', workdir)
     self.report['whole'][place.name] = found
     self._write()
     print(f'{place.name}: {json.dumps(found)}', flush=True)
 
+  def is_half_done(self):
+    """Whether a run has been interrupted and not ended since."""
+    begun = {one['run'] for one in self.report['interruptions']}
+    return len(begun) > len(self.report['runs'])
+
   def interrupt_all(self, signals, end):
     """Runs that are sent these signals, the last first; stops at `end`."""
-    while signals and time.monotonic() < end:
+    while (signals or self.is_half_done()) and time.monotonic() < end:
       run = len(self.report['runs'])
       changing = run % 2 == 1 and len(self._places) > 1
       i = 0 if changing else run // 2 % len(self._places)
@@ -360,28 +328,31 @@ class Matrix:
 
   def _interrupt_one(self, run, i, changing, signals, end):
     """One run with some of the signals, until it ends and is compared."""
-    self._run_whole(i)
     workdir = self._directory / f'run_{run}'
     so_far = [x for x in self.report['interruptions'] if x['run'] == run]
     count, place, ended = len(so_far), self._places[i], False
     last = so_far[-1]['place'] if so_far else None
-    while signals and count < _MOST and not ended:
+    while not ended:
       if time.monotonic() > end:
         return  # gone on with by the same command
       if changing:
         others = [p for p in self._places if p.name != last]
         place = self._moments.rng.choice(others)
-        last = place.name
-      found = _interrupt(
-        place, self._directory, workdir, signals[-1], self._moments
-      )
+      told = _Told(workdir)
+      if signals and count < _MOST:
+        found = _interrupt(
+          place, self._directory, workdir, signals[-1], self._moments
+        )
+      else:
+        _finish(place, self._directory, workdir)
+        found = None
       ended = found is None
+      self._note_start(run, place.name, last, told.resumed_from(), ended)
+      last = place.name
       if not ended:
         count += 1
         signals.pop()
         self._note('interruptions', {'run': run, **found})
-    if not ended:
-      _finish(place, self._directory, workdir)
     apart = _apart(workdir, self._directory / f'whole_{i}')
     found = {
       'run': run,
@@ -393,6 +364,58 @@ class Matrix:
     }
     self._note('runs', found)
     assert apart <= (TOLERANCE if changing else 0.0), found
+
+  def _note_start(self, run, place, before, resumed_from, ended):
+    """Notes where a start went on from, and which checkpoints are its own."""
+    saved_by = self.report['saved_by'].setdefault(str(run), {})
+    if before is not None:
+      self._note(
+        'restarts',
+        {
+          'run': run,
+          'place': place,
+          'ended': ended,
+          'resumed_from': resumed_from,  # None: from the beginning, or killed
+          'saved_by': saved_by.get(str(resumed_from)),
+        },
+      )
+    for step in kill_moments.steps(self._directory / f'run_{run}'):
+      saved_by.setdefault(str(step), place)
+    self._write()
+
+  def summary(self):
+    """Lines of what came of all of it."""
+    interruptions = self.report['interruptions']
+    restarts = self.report['restarts']
+    went_on = [x for x in restarts if x['resumed_from']]
+    elsewhere = [x for x in went_on if x['saved_by'] != x['place']]
+    killed = [x for x in restarts if not (x['resumed_from'] or x['ended'])]
+    saving = sum(bool(x['half_written']) for x in interruptions)
+    alike = [x['apart'] for x in self.report['runs'] if not x['mesh_changed']]
+    changed = [x['apart'] for x in self.report['runs'] if x['mesh_changed']]
+    return [
+      f'{len(interruptions)} signals in {len(self.report["runs"])} runs that '
+      f'ended; {saving} SIGKILL left a checkpoint half written',
+      f'{len(restarts)} restarts: {len(went_on)} went on from a checkpoint, '
+      f'{len(elsewhere)} of these from one of another place; {len(killed)} had '
+      'none to go on from and did not end either, or were killed before',
+      f'largest difference: {max(alike, default=None)} on an equal mesh, '
+      f'{max(changed, default=None)} where it changed',
+    ]
+
+
+class _Told:
+  """What process 0 tells from now on."""
+
+  def __init__(self, workdir):
+    self._path = workdir / 'log_0.txt'
+    self._from = self._path.stat().st_size if self._path.exists() else 0
+
+  def resumed_from(self):
+    """Step of the checkpoint that the run went on from, None = of none."""
+    text = self._path.read_bytes()[self._from :].decode(errors='replace')
+    found = re.search(r'resuming from step (\d+)', text)
+    return found and int(found[1])
 
 
 def main():
@@ -415,11 +438,14 @@ def main():
   signals = [signal.SIGKILL] * args.kills + [signal.SIGTERM] * args.terms
   random.Random(args.seed).shuffle(signals)
   matrix = Matrix(directory, places, args.seed)
+  for i in range(len(places)):
+    matrix.run_whole(i, end)
   done = len(matrix.report['interruptions'])
   matrix.interrupt_all(signals[: len(signals) - done], end)
+  print('\n'.join(matrix.summary()))
   done = len(matrix.report['interruptions'])
-  print(f'{done} of {len(signals)} interruptions, all runs equal')
-  return 0 if done == len(signals) else 75  # to be gone on with
+  over = done == len(signals) and not matrix.is_half_done()
+  return 0 if over else 75  # to be gone on with
 
 
 if __name__ == '__main__':
