@@ -174,6 +174,7 @@ def draw_shard(order, number, part, tally):
       )
   if packed.keys() == part.keys():
     tally['there'] += len(part)
+    _tidy(order, part)  # killed before it was done
     print(target)
     return
   if packed:  # the list has grown since
@@ -182,9 +183,14 @@ def draw_shard(order, number, part, tally):
   if draw_missing(order, [*part.values()], tally, quiet=True):
     return
   packing.write(target, {n: order.path(r) for n, r in part.items()}, recipes_of)
-  for request in part.values():
-    order.path(request).unlink()
+  _tidy(order, part)
   print(target, flush=True)
+
+
+def _tidy(order, part):
+  """Removes the files of pictures that are packed."""
+  for request in part.values():
+    order.path(request).unlink(missing_ok=True)
 
 
 def devices(args):

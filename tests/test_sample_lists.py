@@ -186,6 +186,11 @@ def test_a_part_of_another_list_is_refused(capsys, grey):
   path.write_bytes(whole[:700])
   assert run(capsys, '--shard=2', lines=(FOX, KEYS, CAR))[0] == 0
   assert path.read_bytes() == whole
+  # What a kill has left beside a part that is whole goes too.
+  left = pathlib.Path(f'a/{pictures.slug(FOX)}_seed0_0.png')
+  left.write_bytes(b'packed')
+  assert run(capsys, '--shard=2', lines=(FOX, KEYS, CAR))[0] == 0
+  assert not left.exists() and path.read_bytes() == whole
 
 
 def test_a_part_with_a_failure_is_not_packed(capsys, grey, monkeypatch):

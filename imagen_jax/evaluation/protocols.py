@@ -290,6 +290,11 @@ def read(path, found) -> dict:
       f'{path} was altered: its protocol has id '
       f'{sides.identity(found["protocol"])}, it says {said}; measure again'
     )
+  for name in ('scores', 'clip'):
+    if not isinstance(found.get(name, {}), dict):
+      raise ValueError(
+        f'{path} is damaged: {name} is {_short(found[name])}; measure again'
+      )
   return found
 
 

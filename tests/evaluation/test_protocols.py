@@ -90,3 +90,6 @@ def test_tables_of_one_protocol_alone():
   for value in ([], {'fid': 3}, {'protocol': 3}):
     with pytest.raises(ValueError, match='holds no score with its protocol'):
       protocols.read('x.json', value)
+  for name in ('scores', 'clip'):
+    with pytest.raises(ValueError, match=f'x.json is damaged: {name} is '):
+      protocols.read('x.json', _result() | {name: [1]})
