@@ -13,6 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +31,19 @@ class Stacks:
       is_leaf=self._is_tree,
     )
 
-  def split(self, stacks, like):
-    """What `join` was given: `like` has its structure."""
+  def split(self, stacks, like, shardings=None):
+    """What `join` was given: `like` has its structure.
+
+    With `shardings`, NamedShardings in the same structure, each stack is put
+    where its leaves belong: one exchange of chips, and none for each leaf.
+    """
     parts, outer = jax.tree.flatten(like, is_leaf=self._is_tree)
     found = outer.flatten_up_to(stacks)
+    if shardings is not None:
+      found = [
+        self._placed(x, wanted) if self._is_tree(part) else x
+        for part, x, wanted in zip(parts, found, outer.flatten_up_to(shardings))
+      ]
     return outer.unflatten(
       self._split(x) if self._is_tree(part) else x
       for part, x in zip(parts, found)
@@ -45,6 +55,19 @@ class Stacks:
   def _join(self, tree):
     leaves = jax.tree.leaves(tree)
     return [jnp.stack([leaves[i] for i in group]) for group in self.groups]
+
+  def _placed(self, stacks, shardings):
+    shardings = jax.tree.leaves(shardings)
+
+    def place(stack, group):
+      first, *rest = (shardings[i] for i in group)
+      if any(other != first for other in rest):
+        return stack
+      spec = PartitionSpec(None, *first.spec)
+      where = NamedSharding(first.mesh, spec)
+      return jax.lax.with_sharding_constraint(stack, where)
+
+    return [place(*pair) for pair in zip(stacks, self.groups)]
 
   def _split(self, stacks):
     leaves = [None] * self.structure.num_leaves

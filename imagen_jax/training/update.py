@@ -96,7 +96,7 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
     if config.max_skipped:
       after = state_lib.where(finite, after, before)
     if config.stacked:
-      after = stacks.split(after, like=state)
+      after = stacks.split(after, state, shardings)
     return after, metrics
 
   return jax.jit(

@@ -6,6 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from imagen_jax import partitioning
+from imagen_jax.planning import collectives
 from imagen_jax.training import optimizers, stacking
 
 RATE = optimizers.LearningRate(peak=1e-2, warmup=2)
@@ -73,3 +75,30 @@ def test_equal_leaves_are_one_computation():
     return str(jax.make_jaxpr(transform.update)(*given)).count(' sqrt ')
 
   assert (roots(False), roots(True)) == (20, 1)
+
+
+def test_equal_leaves_go_where_they_belong_together():
+  """Adafactor's small sums of parameters that are cut: whole, at the end."""
+  config = partitioning.MeshConfig(data=2, fsdp=4, replicate_below=2048)
+  mesh = partitioning.make_mesh(config)
+  adafactor = optimizers.make(optimizers.Adafactor(), RATE, None, stacked=True)
+  params = {
+    str(i): jax.ShapeDtypeStruct((128, 160), jnp.float32) for i in range(6)
+  }
+  stacks = stacking.of_equal_leaves(params)
+  given = params, jax.eval_shape(adafactor.init, params)
+  shardings = partitioning.state_shardings(given, mesh, config)
+  shapes = partitioning.with_shardings(given, shardings)
+
+  def gathers(wanted):
+    def update(grads, state):
+      found = adafactor.update(*stacks.join((grads, state, grads)))
+      return stacks.split(found, given, wanted)
+
+    step = jax.jit(update, out_shardings=shardings)
+    text = step.trace(*shapes).lower().compile().as_text()
+    found = {c.kind: c.count for c in collectives.read(text)}
+    return found.get('all-gather', 0)
+
+  assert gathers(None) >= len(params)
+  assert gathers(shardings) == 1
