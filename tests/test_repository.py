@@ -13,8 +13,14 @@ from imagen_jax import cli
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'imagen_jax'
 GIN = ROOT / 'gin'
-FOLDERS = ['imagen_jax', 'gin', 'launch', 'tests', 'benchmarks', 'docs', '.ci']
-TEXT = {'.py', '.gin', '.sh', '.md', '.txt', '.toml', '.json'}
+FOLDERS = [
+  'imagen_jax', 'gin', 'launch', 'tests', 'benchmarks', 'docs', 'notebooks',
+  '.ci',
+]  # fmt: skip
+TEXT = {
+  '.py', '.gin', '.sh', '.md', '.txt', '.toml', '.json', '.yaml', '.ipynb',
+  '.css', '.js',
+}  # fmt: skip
 PLAIN = {'LICENSE', '.gitignore', 'run'}  # text without a suffix
 
 MODULE_LINES = 400
@@ -83,10 +89,12 @@ def commands():
   """(file, module, flags) of each `python -m imagen_jax.X` that is told."""
   found = []
   for file, text in texts().items():
-    if not file.endswith(('.md', '.gin')):
+    if not file.endswith(('.md', '.gin', '.py', '.sh', '.ipynb')):
       continue
     joined = re.sub(r'\\\n#?\s*', ' ', text)
-    for match in re.finditer(r'python -m imagen_jax\.(\w+)([^\n`]*)', joined):
+    # A name in capitals stands for any.
+    told = r'python -m imagen_jax\.([a-z][\w.]*\b)([^\n`]*)'
+    for match in re.finditer(told, joined):
       flags = re.findall(r'(?<!\S)(--\w+(?:\.\w+)*)', match.group(2))
       found.append((file, match.group(1), tuple(flags)))
   return found
@@ -185,7 +193,7 @@ def test_gin_files_that_are_told_exist():
 def test_commands_that_are_told_exist():
   """Modules are there, and their parsers know each flag."""
   for file, module, flags in commands():
-    path = PACKAGE / f'{module}.py'
+    path = PACKAGE / f'{module.replace(".", "/")}.py'
     assert path.exists(), f'{file} tells of imagen_jax.{module}'
     job = importlib.import_module(f'imagen_jax.{module}')
     several_hosts = functools.partial(cli.parser, distributed=True)
