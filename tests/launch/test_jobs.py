@@ -12,8 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from imagen_jax.text import encoders
-from tests import tiny_cascade
+from tests import tiny_leaf
 
 LAUNCH = pathlib.Path(__file__).parents[2] / 'launch'
 GKE = [
@@ -84,6 +83,51 @@ def test_the_jobset_is_filled_in():
   assert mounts == {volume['name'] for volume in pod['volumes']}
 
 
+@pytest.fixture(scope='module')
+def problems():
+  """A function of a JobSet: paths at which its schema says no."""
+  jsonschema = pytest.importorskip('jsonschema')
+  path = pathlib.Path(__file__).parents[1] / 'data' / 'launch' / 'jobset.json'
+  schema = json.loads(path.read_text())
+  jsonschema.Draft202012Validator.check_schema(schema)
+  validator = jsonschema.Draft202012Validator(schema)
+  return lambda job: [e.json_path for e in validator.iter_errors(job)]
+
+
+def _jobset(*flags):
+  yaml = pytest.importorskip('yaml')
+  done = _run('gke.sh', 'base-64', *GKE, *flags, '--dry_run', '--', '--a="b"')
+  assert done.returncode == 0, done.stderr
+  return yaml.safe_load(done.stdout)
+
+
+def test_the_jobset_is_what_its_schema_asks_for(problems):
+  assert problems(_jobset()) == []
+  assert problems(_jobset('--restarts=0', '--chips_per_host=8')) == []
+  # What YAML would read as a number or a truth is told as text.
+  assert problems(_jobset('no', '--bucket=123', '--topology=1e3')) == []
+
+
+@pytest.mark.parametrize(
+  ('path', 'value'),
+  [
+    ('apiVersion', 'jobset.x-k8s.io/v1'),
+    ('spec.failurePolicy.maxRestart', 3),
+    ('spec.failurePolicy.maxRestarts', '3'),
+    ('spec.replicatedJobs[0].template.spec.completionMode', 'indexed'),
+    ('spec.replicatedJobs[0].template.spec.template.spec.restartPolicy', None),
+    ('spec.replicatedJobs[0].template.spec.containers', []),
+  ],
+)
+def test_the_schema_refuses_what_a_cluster_would(problems, path, value):
+  job = part = _jobset()
+  *names, last = path.replace('[0]', '.0').split('.')
+  for name in names:
+    part = part[int(name) if name.isdigit() else name]
+  part[last] = value
+  assert len(problems(job)) == 1
+
+
 @pytest.mark.parametrize(
   ('script', 'arguments', 'said'),
   [
@@ -129,65 +173,10 @@ def test_dry_runs_print_the_commands():
   assert 'queued-resources delete a' in steps[6]
 
 
-LEAF = """
-from __gin__ import dynamic_registration
-from imagen_jax import jobs
-from imagen_jax import partitioning
-from imagen_jax import stages
-from imagen_jax.data import pipeline
-from imagen_jax.diffusion import schedules
-from imagen_jax.models import unet
-
-stages.Stage:
-  name = 'tiny'
-  resolution = 8
-  schedule = @schedules.Cosine()
-  model = @unet.UNetConfig()
-  text_width = {width}
-  max_length = {length}
-  sampling = @stages.Sampling()
-unet.UNetConfig:
-  resolution = 8
-  widths = (8, 8)
-  embedding_width = 8
-  text_width = {width}
-  groups = 2
-  blocks = (1, 1)
-  attention = (4,)
-  head_width = 4
-  text_projection = 8
-pipeline.Pictures.resolution = 8
-partitioning.MeshConfig:
-  data = 1
-  fsdp = 2
-  replicate_below = 0
-jobs.TrainConfig:
-  stage = @stages.Stage()
-  data = @pipeline.EmojiScenes()
-  pictures = @pipeline.Pictures()
-  mesh = @partitioning.MeshConfig()
-  batch_size = 4
-  steps = 100000
-  text = '{text}'
-  log_every = 1
-  validate_every = 0
-  sample_every = 0
-  checkpoint_every = 0
-"""
-
-
 @pytest.mark.slow  # two processes train in every run in test_hosts.py
 def test_two_processes_train_here_and_stop_at_a_signal(tmp_path):
   """The real script and command: SIGTERM to it saves, and it exits with 143."""
-  encoders.save(tmp_path / 'text', tiny_cascade.encoder(tmp_path))
-  leaf, workdir = tmp_path / 'leaf.gin', tmp_path / 'run'
-  leaf.write_text(
-    LEAF.format(
-      text=tmp_path / 'text',
-      width=tiny_cascade.WIDTH,
-      length=tiny_cascade.LENGTH,
-    )
-  )
+  leaf, workdir = tiny_leaf.write(tmp_path), tmp_path / 'run'
   script = subprocess.Popen(
     ['bash', LAUNCH / 'local.sh', '2', '--devices=1', '--']
     + [f'--gin_file={leaf}', f'--workdir={workdir}'],
