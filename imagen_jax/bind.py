@@ -18,7 +18,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from imagen_jax import cascade, flags, manifests, weights
+from imagen_jax import chains, flags, manifests, weights
 from imagen_jax import stages as stages_lib
 from imagen_jax.data.emoji_scenes import grammar, splits
 from imagen_jax.text import checkpoints, encoders, tokenizer_files
@@ -167,11 +167,9 @@ def bind(
   configs = with_settings(
     [stages_lib.read_config(directory) for directory in directories], settings
   )
-  cascade.check_chain(configs)
+  chains.check(configs)
   encoder = load_text(text, tokenizer, configs[0].max_length)
-  cascade.check_text(
-    configs, encoder.config.width, encoder.tokenizer.max_length
-  )
+  chains.check_text(configs, encoder.config.width, encoder.tokenizer.max_length)
   with manifests.appearing(out) as fresh:
     names = [f'stage_{config.resolution}' for config in configs]
     for name, config, directory in zip(names, configs, directories):

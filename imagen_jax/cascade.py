@@ -20,7 +20,14 @@ import jax
 import numpy as np
 from flax import errors as flax_errors
 
-from imagen_jax import edits, manifests, presets, spreading, stage_sampler
+from imagen_jax import (
+  chains,
+  edits,
+  manifests,
+  presets,
+  spreading,
+  stage_sampler,
+)
 from imagen_jax import fields as field_types
 from imagen_jax import stages as stages_lib
 from imagen_jax.text import encoders
@@ -56,8 +63,8 @@ class Cascade:
   )
 
   def __post_init__(self):
-    check_chain(self.stages)
-    check_text(
+    chains.check(self.stages)
+    chains.check_text(
       self.stages, self.encoder.config.width, self.encoder.tokenizer.max_length
     )
 
@@ -352,38 +359,6 @@ def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
     rows_from=rows_from,
     presets=presets.read(directory, len(read)),
   )
-
-
-def check_chain(stages):
-  """Raises ValueError unless each stage starts where the last one ended."""
-  if not 1 <= len(stages) <= 3:
-    raise ValueError(f'{len(stages)} stages given, a cascade has 1 to 3')
-  before = None
-  for stage in stages:
-    if stage.low_res != before:
-      starts = 'nothing' if stage.low_res is None else f'{stage.low_res} px'
-      given = 'nothing' if before is None else f'{before} px'
-      raise ValueError(
-        f'stage {stage.name} starts from {starts}, the stages before it give '
-        f'{given}; order them from coarse to fine without gaps'
-      )
-    if stage.resolution <= (before or 0):
-      raise ValueError(
-        f'stage {stage.name} gives {stage.resolution} px, the stages before it '
-        f'{before} px; leave out one of the two'
-      )
-    before = stage.resolution
-
-
-def check_text(stages, width, max_length):
-  """Raises ValueError unless every stage was made for this encoder."""
-  for stage in stages:
-    if (stage.text_width, stage.max_length) != (width, max_length):
-      raise ValueError(
-        f'stage {stage.name} was made for text of width {stage.text_width} '
-        f'and {stage.max_length} tokens, the encoder gives {width} and '
-        f'{max_length}; take the encoder it was trained with'
-      )
 
 
 def _per_stage(name, value, drawn):

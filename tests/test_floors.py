@@ -43,6 +43,7 @@ FLOORS = {
   'training': 2,
   'planning': 2,
   'stages': 2,
+  'chains': 2,  # of stages
   'presets': 2,  # settings of all stages by name
   'prompts': 2,  # of users, in files
   'pretraining': 3,

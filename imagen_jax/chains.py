@@ -1,0 +1,37 @@
+"""What must hold between the stages of a cascade, and for their text encoder.
+
+Section 2.4: each super-resolution stage starts where the one before it ended;
+section 2.1: all of them read the embeddings of one frozen encoder.
+"""
+
+
+def check(stages):
+  """Raises ValueError unless each stage starts where the last one ended."""
+  if not 1 <= len(stages) <= 3:
+    raise ValueError(f'{len(stages)} stages given, a cascade has 1 to 3')
+  before = None
+  for stage in stages:
+    if stage.low_res != before:
+      starts = 'nothing' if stage.low_res is None else f'{stage.low_res} px'
+      given = 'nothing' if before is None else f'{before} px'
+      raise ValueError(
+        f'stage {stage.name} starts from {starts}, the stages before it give '
+        f'{given}; order them from coarse to fine without gaps'
+      )
+    if stage.resolution <= (before or 0):
+      raise ValueError(
+        f'stage {stage.name} gives {stage.resolution} px, the stages before it '
+        f'{before} px; leave out one of the two'
+      )
+    before = stage.resolution
+
+
+def check_text(stages, width, max_length):
+  """Raises ValueError unless every stage was made for this encoder."""
+  for stage in stages:
+    if (stage.text_width, stage.max_length) != (width, max_length):
+      raise ValueError(
+        f'stage {stage.name} was made for text of width {stage.text_width} '
+        f'and {stage.max_length} tokens, the encoder gives {width} and '
+        f'{max_length}; take the encoder it was trained with'
+      )
