@@ -97,6 +97,8 @@ def main(argv=None):
     sheets = write_sheets(prompts, args.num_images, size, out)
   except (ValueError, FloatingPointError, OSError) as e:
     return flags.failed(e, out)
+  except KeyboardInterrupt:
+    return flags.stopped()
   print(*sheets, sep='\n')
   print(
     f'{args.num_images} pictures of {len(prompts)} prompts in '

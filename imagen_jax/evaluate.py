@@ -139,6 +139,8 @@ def main(argv=None):
     write_scores(out / SCORES, scores)
   except (ValueError, FloatingPointError, OSError) as e:
     return flags.failed(e, out)
+  except KeyboardInterrupt:
+    return flags.stopped()
   print(alignment.table(rows))
   print(
     'Percent of pictures right [95% interval], of emoji scenes, which say '

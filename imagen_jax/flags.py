@@ -82,6 +82,12 @@ def failed(error, out=None):
   return 2
 
 
+def stopped():
+  """Says that Ctrl+C lost nothing; returns the exit code of such an end."""
+  print('stopped; the same command goes on', file=sys.stderr)
+  return 130
+
+
 def whole(what, low, high):
   """A type: a whole number of `what` from `low` to `high`."""
 

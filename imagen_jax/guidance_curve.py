@@ -134,6 +134,8 @@ def main(argv=None):
     write_sheet(out, points)
   except (ValueError, FloatingPointError, OSError) as e:
     return flags.failed(e, out)
+  except KeyboardInterrupt:
+    return flags.stopped()
   print((out / 'guidance_curve.csv').read_text(), end='')
   print(
     f'{rows[0]["n"]} captions at each of {len(rows)} points, cascade '

@@ -77,3 +77,26 @@ def test_another_seed_needs_another_directory(cascade, tmp_path, capsys):
   assert drawbench.main(command) == 0
   assert drawbench.main([*command, '--seed=1']) == 2
   assert 'seed 0, not 1' in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line_and_loses_nothing(
+  cascade, monkeypatch, tmp_path, capsys
+):
+  command = ['--upto=8', '--steps=2', '--prompts=1', '--num_images=2']
+  command += [f'--out={tmp_path}']
+  draw = cascade_lib.Cascade.draw
+
+  def interrupted(self, requests, plan, **more):
+    if cascade:
+      raise KeyboardInterrupt
+    return draw(self, requests, plan, **more)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(cascade_lib.Cascade, 'draw', interrupted)
+    assert drawbench.main(command) == 130
+  error = capsys.readouterr().err.splitlines()[-1]
+  assert error == 'stopped; the same command goes on'
+  there = len(cascade)
+  assert 0 < there < 10
+  cascade.clear()
+  assert drawbench.main(command) == 0 and len(cascade) == 10 - there
