@@ -184,12 +184,15 @@ def plan_points(cascade, args):
 
 def fixed(cascade, vocabulary, args):
   """What all pictures of a directory have in common."""
+  plan = cascade.plan(upto=args.upto, preset=args.preset)
   return {
     'cascade': cascade.id,
     'split': args.split,
     'upto': args.upto,
     'stage': args.stage or args.upto,
     'preset': args.preset,
+    # A preset of the cascade's own may change, and is none of its id.
+    'sampling': [dataclasses.asdict(sampling) for sampling in plan],
     'seed': args.seed,
     'vocabulary': vocabulary,
     'data_version': scenes.VERSION,

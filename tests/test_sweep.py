@@ -115,3 +115,16 @@ def test_another_seed_needs_another_directory(book, tmp_path, capsys):
   assert sweep.main(command) == 0
   assert sweep.main([*command, '--seed=1']) == 2
   assert 'seed 0, not 1' in capsys.readouterr().err
+
+
+def test_a_preset_that_has_changed_needs_another_directory(
+  book, tmp_path, capsys
+):
+  command = [f'--out={tmp_path}', '--vocabulary=lite', '--num=1']
+  command.append('--preset=fast')
+  book.presets = {'fast': ({'steps': 3}, {'steps': 2})}
+  assert sweep.main(command) == 0
+  book.presets = {'fast': ({'steps': 4}, {'steps': 2})}
+  assert sweep.main(command) == 2
+  assert 'holds pictures of sampling' in capsys.readouterr().err
+  assert len(book.drawn) == 1
