@@ -13,10 +13,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from imagen_jax import fields as field_types
+from imagen_jax.models import attention
 
-# Any finite number this low gives weight 0 after a float32 softmax, and unlike
-# -inf it keeps a row without a single true key free of NaN.
-_MASKED = -1e9
 _ZEROS = nn.initializers.zeros
 DTYPES = ('float32', 'bfloat16', 'float16')  # compute types
 
@@ -136,26 +134,6 @@ def project(x, heads, head_width, dtype, name):
   return x.reshape(*x.shape[:-1], heads, head_width)
 
 
-def attend(queries, keys, values, mask):
-  """Softmax attention, weights in float32.
-
-  queries [b, n, heads, k], keys and values [b, m, heads, k], mask [b, m]
-  (False is not seen) -> [b, n, heads * k]. A mask of numbers in [0, 1] counts
-  a key as that much of one: half of two captions may be heard.
-  """
-  logits = jnp.einsum(
-    'bnhk,bmhk->bhnm', queries, keys, preferred_element_type=jnp.float32
-  )
-  logits *= queries.shape[-1] ** -0.5
-  if jnp.issubdtype(mask.dtype, jnp.floating):
-    logits += jnp.log(jnp.maximum(mask, 1e-30))[:, None, None, :]
-    mask = mask > 0
-  logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
-  weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
-  out = jnp.einsum('bhnm,bmhk->bnhk', weights, values)
-  return out.reshape(*out.shape[:-2], -1)
-
-
 class LogSNREmbedding(nn.Module):
   """Noise level to embedding: sinusoids, two-layer MLP. [b] -> [b, e]."""
 
@@ -250,7 +228,7 @@ class FusedAttention(nn.Module):
     keys = jnp.concatenate([text_keys, keys], axis=1)
     values = jnp.concatenate([text_values, values], axis=1)
     seen = jnp.concatenate([mask, jnp.ones((b, h * w), bool)], axis=1)
-    y = attend(queries, keys, values, seen)
+    y = attention.attend(queries, keys, values, seen)
     y = nn.Dense(c, kernel_init=_ZEROS, dtype=self.dtype, name='output')(y)
     return x + y.reshape(x.shape)
 
@@ -272,7 +250,7 @@ class CrossAttention(nn.Module):
     y = GroupNorm(self.groups, dtype=self.dtype, name='norm')(x)
     y = y.reshape(b, h * w, c)
     queries = project(y, self.heads, self.head_width, self.dtype, 'query')
-    y = attend(queries, text_keys, text_values, mask)
+    y = attention.attend(queries, text_keys, text_values, mask)
     y = nn.Dense(c, kernel_init=_ZEROS, dtype=self.dtype, name='output')(y)
     return x + y.reshape(x.shape)
 
@@ -300,6 +278,6 @@ class AttentionPool(nn.Module):
       project(x, heads, self.head_width, self.dtype, name)
       for name, x in (('query', mean), ('key', text), ('value', text))
     )
-    pooled = attend(queries, keys, values, mask)[:, 0]
+    pooled = attention.attend(queries, keys, values, mask)[:, 0]
     pooled = nn.Dense(self.features, dtype=self.dtype, name='output')(pooled)
     return nn.LayerNorm(dtype=self.dtype, name='output_norm')(pooled)

@@ -103,25 +103,6 @@ def _attend(queries, keys, values, mask):
   return weights / weights.sum(-1, keepdims=True) @ np.float64(values)
 
 
-def test_attend_is_masked_softmax_attention():
-  queries, keys = _normal(2, 3, 2, 8), _normal(2, 5, 2, 8, seed=1)
-  values = _normal(2, 5, 2, 8, seed=2)
-  mask = jnp.array([[1, 1, 0, 1, 0], [1, 1, 1, 1, 1]], bool)
-  out = layers.attend(queries, keys, values, mask).reshape(2, 3, 2, 8)
-  for i in range(2):
-    for head in range(2):
-      expected = _attend(
-        queries[i, :, head], keys[i, :, head], values[i, :, head], mask[i]
-      )
-      np.testing.assert_allclose(out[i, :, head], expected, atol=1e-5)
-
-
-def test_attend_without_any_true_key_is_finite():
-  x = _normal(1, 2, 1, 4)
-  out = layers.attend(x, x, x, jnp.zeros((1, 2), bool))
-  assert np.isfinite(out).all()
-
-
 @pytest.mark.parametrize('kind', ['fused', 'cross'])
 def test_attention_on_text(kind):
   """Fused: one softmax over text and image; cross: over the text alone."""

@@ -1,0 +1,70 @@
+"""Softmax attention of both U-Nets, and its gradient (Imagen, sec. 2.5).
+
+  attend(queries [b, n, heads, k], keys [b, m, heads, k], values, mask [b, m])
+  -> [b, n, heads * k]
+
+The gradient is written out (FlashAttention, Dao et al., 2022, appendix B.2): a
+softmax needs the sum over keys of weight times gradient, which is the dot
+product of the result with its own gradient, k products a position in place of
+m. XLA, left to differentiate, reads the m weights once more for it; on a CPU
+that alone was half of the backward pass at 1,024 positions.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# Any finite number this low gives weight 0 after a float32 softmax, and unlike
+# -inf it keeps a row without a single true key free of NaN.
+_MASKED = -1e9
+
+
+def attend(queries, keys, values, mask):
+  """Softmax attention, weights in float32; `mask` has no gradient.
+
+  queries [b, n, heads, k], keys and values [b, m, heads, k], mask [b, m]
+  (False is not seen) -> [b, n, heads * k]. A mask of numbers in [0, 1] counts
+  a key as that much of one: half of two captions may be heard.
+  """
+  # Heads first: batches of plain products, which a CPU does fastest.
+  queries, keys, values = (x.swapaxes(1, 2) for x in (queries, keys, values))
+  out = _attend(queries, keys, values, mask).swapaxes(1, 2)
+  return out.reshape(*out.shape[:-2], -1)
+
+
+@jax.custom_vjp
+def _attend(queries, keys, values, mask):
+  """[b, heads, n, k], [b, heads, m, k] twice, [b, m] -> [b, heads, n, k]."""
+  return _forward(queries, keys, values, mask)[0]
+
+
+def _forward(queries, keys, values, mask):
+  logits = jnp.einsum(
+    'bhnk,bhmk->bhnm', queries, keys, preferred_element_type=jnp.float32
+  )
+  logits *= queries.shape[-1] ** -0.5
+  if jnp.issubdtype(mask.dtype, jnp.floating):
+    logits += jnp.log(jnp.maximum(mask, 1e-30))[:, None, None, :]
+    mask = mask > 0
+  logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
+  weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
+  out = jnp.einsum('bhnm,bhmk->bhnk', weights, values)
+  return out, (queries, keys, values, weights, out)
+
+
+def _backward(kept, g):
+  queries, keys, values, weights, out = kept
+  mean = (out.astype(jnp.float32) * g).sum(axis=-1, keepdims=True)
+  back = jnp.einsum(
+    'bhnk,bhmk->bhnm', g, values, preferred_element_type=jnp.float32
+  )
+  back = weights * (back - mean) * queries.shape[-1] ** -0.5  # of the logits
+  back = back.astype(queries.dtype)
+  return (
+    jnp.einsum('bhnm,bhmk->bhnk', back, keys),
+    jnp.einsum('bhnm,bhnk->bhmk', back, queries),
+    jnp.einsum('bhnm,bhnk->bhmk', weights, g),
+    None,
+  )
+
+
+_attend.defvjp(_forward, _backward)
