@@ -91,7 +91,9 @@ def main():
   p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   p.add_argument('--num', type=int, default=500, help='scenes')
   p.add_argument('--reference', type=int, default=1000, help='drawings')
-  p.add_argument('--judged', type=int, default=100, help='of the scenes')
+  p.add_argument(
+    '--judged', type=int, default=100, help='of the scenes; 0 = none'
+  )
   args = p.parse_args()
   judge = judge_lib.load()
   asked, other = (
@@ -128,6 +130,9 @@ def main():
 
 def row(name, strength, pictures, found, least, asked, judge, judged):
   """A line of the table."""
+  cells = [name, str(strength), f'{found:.4f}', f'{found / least:.2f}']
+  if not judged:
+    return f'| {" | ".join([*cells, *4 * "-"])} |'
   pictures, asked = pictures[:judged], asked[:judged]
   theirs = judge_lib.verdicts(judge, pictures, asked)
   none = dict.fromkeys(theirs[0])
@@ -138,14 +143,8 @@ def row(name, strength, pictures, found, least, asked, judge, judged):
   both = judge_lib.agreement(ours, theirs)['all']
   rights = [np.mean([r['all'] for r in rows]) for rows in (ours, theirs)]
   kappa = '-' if both['kappa'] is None else f'{both["kappa"]:.2f}'
-  cells = [
-    name,
-    str(strength),
-    f'{found:.4f}',
-    f'{found / least:.2f}',
-    *(f'{100 * share:.0f}%' for share in (*rights, both['same'])),
-    kappa,
-  ]
+  cells += [f'{100 * share:.0f}%' for share in (*rights, both['same'])]
+  cells.append(kappa)
   return f'| {" | ".join(cells)} |'
 
 

@@ -123,7 +123,13 @@ def main(argv=None):
     for side in sides.values():
       sides_lib.agree(side, sides['reference'])
       sides_lib.check_protocol(side, extractor, args.crop)
-      distances.check_count(side.source, side.count, least, extractor.width)
+      distances.check_count(
+        side.source,
+        side.count,
+        least,
+        extractor.width,
+        'or choose fewer by --features, ',
+      )
     out.mkdir(parents=True, exist_ok=True)
     measured = {
       name: sides_lib.measure(side, extractor, out / f'{name}.npz')

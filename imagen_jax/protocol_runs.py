@@ -87,6 +87,7 @@ class Coco:
     self.items = series.listed([c.text for c in self._captions])
     if self._extractor:
       self._check_counts()
+      self._check_reference()
 
   def _networks(self):
     """(extractor or None, clip or None), as far as there are weights."""
@@ -120,6 +121,21 @@ class Coco:
       (f'{self._coco.root}', len(self._coco.photographs)),
     ):
       distances.check_count(name, count, least, self._extractor.width)
+
+  def _check_reference(self):
+    """Before anything is drawn."""
+    given = self._given.reference
+    if given is None:
+      return
+    crop = self.protocol.crop
+    reference = sides.opened(given, self._extractor, crop)
+    sides.check_protocol(reference, self._extractor, crop)
+    if reference.count != len(self._coco.photographs):
+      raise ValueError(
+        f'{given} is of {reference.count:,} pictures, {self._coco.root} has '
+        f'{len(self._coco.photographs):,}; give the reference of this set, or '
+        'leave it out'
+      )
 
   def settings(self):
     """What the pictures depend on, besides the cascade."""
@@ -183,14 +199,7 @@ class Coco:
     )
     root = str(self._out / 'images')
     images = sides.opened(root, self._extractor, crop, paths)
-    sides.check_protocol(reference, self._extractor, crop)
     sides.agree(images, reference)
-    if reference.count != len(self._coco.photographs):
-      raise ValueError(
-        f'{self._given.reference} is of {reference.count:,} pictures, '
-        f'{self._coco.root} has {len(self._coco.photographs):,}; give the '
-        'reference of this set, or leave it out'
-      )
     a, b = (
       sides.measure(side, self._extractor, self._out / f'{name}.npz')
       for name, side in (('images', images), ('reference', reference))
@@ -250,6 +259,8 @@ class Scenes:
     distances.check_count(
       protocol.title, protocol.num, least, self._judge.width
     )
+    self._reference = self._read_reference()
+    sides.check_protocol(self._reference, self._judge, None)
 
   def settings(self):
     """What the pictures depend on, besides the cascade."""
@@ -264,11 +275,10 @@ class Scenes:
       self._vocabulary,
       self._out / RECORDS,
     )
-    reference = self._reference()
+    reference = self._reference
     images = sides.opened(
       str(self._out / 'images'), self._judge, None, list(paths)
     )
-    sides.check_protocol(reference, self._judge, None)
     sides.agree(images, reference)
     stored = sides.measure(reference, self._judge, self._out / 'reference.npz')
     distance = sides.distance(
@@ -303,7 +313,7 @@ class Scenes:
     count = f'{reference.count:,} drawings of the data set'
     return result, '\n'.join([scene_scores.text(result), _told(result, count)])
 
-  def _reference(self):
+  def _read_reference(self):
     if self._given.reference:
       return sides.known(self._given.reference)
     side = self.protocol.resolutions[-1]

@@ -88,7 +88,7 @@ def test_points_are_drawn_once_and_stand_in_one_table(book, tmp_path, capsys):
     guidance_curve.curve_id(results)
   files = [str(out / n / 'scores.json') for n in ('static_w1', 'static_w4')]
   assert evaluate.main(['--table', *files]) == 2
-  assert 'stages is' in capsys.readouterr().err
+  assert 'stages 0 guidance is 1.0 there and 4.0' in capsys.readouterr().err
 
 
 def test_the_scenes_protocol_prints_both_judges(book, tmp_path, capsys):

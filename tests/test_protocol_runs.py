@@ -174,7 +174,9 @@ def test_bad_input_is_one_line(cascade, small, tmp_path, capsys, monkeypatch):
   coco30k = ('--protocol=coco30k', f'--coco={small}', '--upto=8')
   monkeypatch.chdir(tmp_path)  # no inception.safetensors there
   refused(*coco30k, words='imagen_jax.convert_inception')
-  refused(*coco30k, words='python -m imagen_jax.evaluate scores scenes')
+  refused(
+    *coco30k, words='them: python -m imagen_jax.evaluate --protocol=scenes'
+  )
   load = lambda path, *, resize, layer: Means(resize, layer)  # noqa: E731
   monkeypatch.setattr(inception_features, 'load', load)
   refused(*coco30k, words='6 photographs and 12 captions, val2014 40,504')

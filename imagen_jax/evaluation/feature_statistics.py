@@ -75,8 +75,8 @@ def of(
     which = names[bad[0]] if names else f'picture {numbers[bad[0]]}'
     raise ValueError(
       f'the features of {which} are not finite (and of {len(bad) - 1} more of '
-      f'{len(features)}); the weights of the network are damaged: convert them '
-      'again'
+      f'{len(features)}); the weights of the network are damaged: take others, '
+      'or make them again'
     )
   if not len(features):
     return empty(features.shape[1])

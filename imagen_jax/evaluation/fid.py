@@ -15,13 +15,23 @@ SUBSETS = 100
 SUBSET = 1_000  # features in each
 
 
-def check_count(name: str, count: int, least: int, width: int) -> None:
-  """Raises ValueError where there are too few pictures for a covariance."""
+def check_count(
+  name: str, count: int, least: int, width: int, or_else: str = ''
+) -> None:
+  """Raises ValueError where there are too few pictures for a covariance.
+
+  Args:
+    name: of the pictures.
+    count: how many there are.
+    least: how many are needed.
+    width: features of each.
+    or_else: another remedy that the command has.
+  """
   if count < max(2, least):
     raise ValueError(
       f'{name}: {count:,} pictures, at least {max(2, least):,} are needed for '
       f'a covariance of {width:,} features; draw {max(2, least) - count:,} '
-      'more, or choose fewer by --features, or lower --minimum (the distance '
+      f'more, {or_else}or lower --minimum (the distance '
       'of so few is biased)'
     )
 

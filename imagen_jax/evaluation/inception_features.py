@@ -35,7 +35,7 @@ def how_to_get(path) -> str:
     f"the weights of FID's Inception are not at {path}; download {_PUBLISHED} "
     "and convert it once: pip install 'imagen-jax[inception]' && python -m "
     f'imagen_jax.convert_inception --source=FILE.pth --out={path}. Without '
-    'them python -m imagen_jax.evaluate scores scenes'
+    'them: python -m imagen_jax.evaluate --protocol=scenes'
   )
 
 

@@ -36,6 +36,8 @@ _DECIDES = (
   'gamma',
   'eta',
 )
+# Settings that came later: told where they are not as they were before.
+_LATER = ('margin',)
 # What a user may change, in the order in which it is done.
 CHANGES = ('upto', 'num', 'seed', 'steps', 'guidance', 'aug_level')
 
@@ -73,6 +75,7 @@ class Protocol:
     stages = [
       {'resolution': resolution}
       | {name: getattr(sampling, name) for name in _DECIDES}
+      | {name: value for name in _LATER if (value := getattr(sampling, name))}
       for resolution, sampling in zip(self.resolutions, self.stages)
     ]
     return json.loads(json.dumps({**fields, 'stages': stages, **found}))
@@ -262,12 +265,11 @@ def check_comparable(first, found, name, other) -> None:
   """Raises ValueError where two results are of different protocols."""
   ids = found['protocol_id'], other['protocol_id']
   if ids[0] != ids[1]:
-    a, b = found['protocol'], other['protocol']
-    key = next((k for k in {**a, **b} if a.get(k) != b.get(k)), 'id')
+    key, a, b = _difference(found['protocol'], other['protocol'])
     raise ValueError(
-      f'{first} has protocol {ids[0]}, {name} {ids[1]}: {key} is '
-      f'{_short(a.get(key))} there and {_short(b.get(key))} here; scores of '
-      'different protocols do not belong in one table'
+      f'{first} has protocol {ids[0]}, {name} {ids[1]}: {key} is {_short(a)} '
+      f'there and {_short(b)} here; scores of different protocols do not '
+      'belong in one table'
     )
   clips = [x.get('clip', {}).get('sha256') for x in (found, other)]
   if all(clips) and clips[0] != clips[1]:
@@ -307,6 +309,18 @@ def _numbers(name, found):
   if not numbers:
     raise ValueError(f'{name} has no scores yet; run its command to the end')
   return numbers
+
+
+def _difference(a, b, name=''):
+  """(where, value, value) of the first difference, as deep as it lies."""
+  if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+    a, b = dict(enumerate(a)), dict(enumerate(b))
+  if isinstance(a, dict) and isinstance(b, dict):
+    for key in {**a, **b}:
+      if a.get(key) != b.get(key):
+        inside = f'{name} {key}' if name else str(key)
+        return _difference(a.get(key), b.get(key), inside)
+  return name or 'id', a, b
 
 
 def _listed(values):

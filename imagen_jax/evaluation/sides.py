@@ -135,7 +135,10 @@ def measure(side: Side, extractor, path: pathlib.Path):
     if not waiting:
       return found
     features = np.concatenate(waiting)
-    names = side.items[found.count : found.count + len(features)]
+    names = [
+      f'{side.source}, number {item}' if isinstance(item, int) else item
+      for item in side.items[found.count : found.count + len(features)]
+    ]
     part = feature_statistics.of(features, found.count, names)
     waiting.clear()
     return feature_statistics.merge(found, part)
