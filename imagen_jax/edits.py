@@ -104,18 +104,34 @@ def read_mask(path, like) -> np.ndarray:
   Raises ValueError unless it is of the size of the picture `like` [h, w, 3] and
   something is to be drawn.
   """
-  mask = read(path).mean(axis=2) >= 128
-  if mask.shape != like.shape[:2]:
+  mask = bright(read(path))
+  check_mask(path, mask.shape[:2], like.shape[:2], mask.any())
+  return mask
+
+
+def bright(pixels) -> np.ndarray:
+  """Where a picture is bright: uint8 [h, w, 3] -> bool [h, w]."""
+  return pixels.sum(axis=2, dtype=np.uint16) >= 3 * 128
+
+
+def check_mask(name, size, wanted, any_bright) -> None:
+  """Raises ValueError where a mask cannot be that of a picture.
+
+  Args:
+    name: of the mask, for the message.
+    size, wanted: (height, width) of the mask and of the picture.
+    any_bright: whether there is anything to draw.
+  """
+  if size != wanted:
     raise ValueError(
-      f'{path} is {_size(mask)}, the picture {_size(like)}; give a mask of the '
-      'size of the picture'
+      f'{name} is {size[1]} x {size[0]}, the picture {wanted[1]} x '
+      f'{wanted[0]}; give a mask of the size of the picture'
     )
-  if not mask.any():
+  if not any_bright:
     raise ValueError(
-      f'{path} is dark everywhere: nothing would be drawn; make white what is '
+      f'{name} is dark everywhere: nothing would be drawn; make white what is '
       'to be drawn anew'
     )
-  return mask
 
 
 def square(picture, resolution: int) -> np.ndarray:

@@ -244,6 +244,26 @@ class Tab:
         clickCount=1,
       )
 
+  def drag(self, selector, *points):
+    """With a mouse from point to point, in shares of an element's box."""
+    left, top, width, height = self.value(
+      f'(() => {{ const e = document.querySelector({json.dumps(selector)});'
+      'e.scrollIntoView({block: "center"}); const r = '
+      'e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })()'
+    )
+    places = [(left + width * x, top + height * y) for x, y in points]
+    events = ['mousePressed', *['mouseMoved'] * (len(places) - 1)]
+    for kind, (x, y) in zip((*events, 'mouseReleased'), [*places, places[-1]]):
+      self.ask(
+        'Input.dispatchMouseEvent',
+        type=kind,
+        x=x,
+        y=y,
+        button='left',
+        buttons=int(kind != 'mouseReleased'),
+        clickCount=1,
+      )
+
   def type(self, text):
     """Text as if it were typed, where the focus is."""
     self.ask('Input.insertText', text=text)

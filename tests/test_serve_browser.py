@@ -4,10 +4,14 @@ Run with `pytest -m browser`; needs an installed Chromium. Screenshots are kept
 in the directory that IMAGEN_JAX_SHOTS names, if it does.
 """
 
+import base64
 import contextlib
+import io
 import os
 import pathlib
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from tests import chromium
@@ -232,7 +236,7 @@ def test_a_picture_to_start_from(browser, tmp_path):
   (tmp_path / 'photo.png').write_bytes(painting.file(color=(200, 0, 0)))
   (tmp_path / 'text.png').write_text('hello')
   with opened(browser, steps=1000) as (tab, _):
-    tab.value('document.querySelector(".more").open = true')
+    tab.click('#start-from summary')
     tab.choose('#file', tmp_path / 'text.png')
     tab.until('$("wrong").textContent.includes("not a picture")')
     tab.choose('#file', tmp_path / 'photo.png')
@@ -244,19 +248,119 @@ def test_a_picture_to_start_from(browser, tmp_path):
     assert '--image=photo.png' in tab.value('$("command").textContent')
     tab.click('#start')
     tab.until('form.elements.picture.value === shown')
-    assert tab.value('document.activeElement.name') == 'strength'
+    assert tab.value('document.activeElement.name') == 'change'
     tab.click('#chosen button')
     assert tab.value('$("chosen").hidden') and not tab.value(
       'form.elements.picture.value'
     )
 
 
+def masks(tab):
+  """The mask of the order in view as [h, w] of booleans, and its file."""
+  data = tab.until('jobs.get(shown)?.mask') and tab.value(
+    'fetch($("save-mask").href).then((r) => r.arrayBuffer()).then((b) => '
+    'btoa(String.fromCharCode(...new Uint8Array(b))))'
+  )
+  with PIL.Image.open(io.BytesIO(base64.b64decode(data))) as image:
+    return np.asarray(image.convert('L')) > 127
+
+
+def test_a_mask_is_painted(browser, tmp_path):
+  (tmp_path / 'photo.png').write_bytes(
+    painting.file(size=(60, 40), color=(200, 0, 0))
+  )
+  with opened(browser, steps=1000, width=1280, height=800) as (tab, _):
+    tab.click('#start-from summary')
+    assert tab.value('$("changes").hidden')
+    tab.choose('#file', tmp_path / 'photo.png')
+    tab.until('!$("changes").hidden')
+    tab.value('form.elements.change.value = "mask"; arrange()')
+    draw(tab, painting.FOX)
+    tab.until('$("wrong").textContent.startsWith("The mask is empty; paint")')
+    # From left to right through the middle, with a thin brush.
+    tab.value('$("brush-size").value = 10')
+    tab.drag('#canvas', (0.25, 0.5), (0.5, 0.5), (0.75, 0.5))
+    shoot(tab, 'mask')
+    draw(tab, painting.FOX)
+    tab.until(f'{NOW}.startsWith("Drawn in") && {NOW}.includes("a part of")')
+    assert '--mask=mask.png' in tab.value('$("command").textContent')
+    mask = masks(tab)
+    assert mask.shape == (40, 60) and not mask[[0, -1]].any()
+    assert mask[19:21, 16:44].all() and not mask[:, [10, 50]].any()
+    assert mask.sum(axis=0)[30] in range(3, 6)  # a tenth of 40
+    # More of it, for the next one; then none.
+    tab.drag('#canvas', (0.5, 0.1), (0.5, 0.9))
+    draw(tab, painting.KEYS)
+    tab.until(f'$("said").textContent === {painting.KEYS!r}')
+    assert masks(tab)[5:35, 30].all()
+    tab.click('#unpaint')
+    draw(tab, painting.FOX)
+    tab.until('$("wrong").textContent.startsWith("The mask is empty; paint")')
+
+
+def test_a_mask_file_instead_of_a_pointer(browser, tmp_path):
+  for name, size in (('photo', (40, 20)), ('other', (20, 20))):
+    data = painting.file(size=size, color=(255, 255, 255))
+    (tmp_path / f'{name}.png').write_bytes(data)
+  with opened(browser, steps=1000) as (tab, _):
+    tab.click('#start-from summary')
+    tab.choose('#file', tmp_path / 'photo.png')
+    tab.until('picked')
+    tab.value('form.elements.change.focus()')
+    tab.press('ArrowDown')  # by keyboard, to a part of it
+    tab.until('form.elements.change.value === "mask"')
+    tab.choose('#mask-file', tmp_path / 'other.png')
+    tab.until('!$("masked").hidden')
+    draw(tab, painting.FOX)
+    tab.until('$("wrong").textContent.includes("20 x 20, the picture 40 x 20")')
+    tab.choose('#mask-file', tmp_path / 'photo.png')
+    tab.until('$("masked").innerText.startsWith("photo.png")')
+    draw(tab, painting.FOX)
+    tab.until(f'{NOW}.startsWith("Drawn in") && {NOW}.includes("a part of")')
+    assert '--mask=mask_photo.png' in tab.value('$("command").textContent')
+    # The settings come back with both.
+    tab.value('form.reset(); chosen(null)')
+    tab.click('#again')
+    for name in ('picture', 'mask'):
+      assert tab.value(f'form.elements.{name}.value')
+    assert tab.value('form.elements.change.value') == 'mask'
+
+
+def test_enlarging_drawing_around_and_other_shapes(browser, tmp_path):
+  (tmp_path / 'photo.png').write_bytes(painting.file(size=(8, 6)))
+  with opened(browser, steps=1000) as (tab, _):
+    draw(tab, painting.FOX, shape='wide')
+    tab.until(f'{NOW}.startsWith("Drawn in")')
+    assert '--size=48x32' in tab.value('$("command").textContent')
+    tab.click('#start-from summary')
+    tab.choose('#file', tmp_path / 'photo.png')
+    tab.until('picked')
+    assert tab.value('form.elements.shape.disabled')
+    tab.value('form.elements.change.value = "outpaint"; arrange()')
+    draw(tab, painting.FOX, outpaint='0.6')
+    tab.until('$("wrong").textContent.startsWith("The border is 0.6 of the")')
+    draw(tab, painting.FOX, outpaint='0.3')
+    tab.until(f'{NOW}.startsWith("Drawn in") && {NOW}.includes("around")')
+    # No sentence is needed to enlarge a picture.
+    tab.value('form.elements.change.value = "upscale"; arrange()')
+    tab.value('form.elements.prompt.value = ""; form.elements.upto.value = 16')
+    tab.click('#draw')
+    tab.until('$("said").textContent === "photo.png, enlarged"')
+    tab.until(f'{NOW}.startsWith("Drawn in") && {WIDTH} === 16')
+    assert tab.value('$("ladder").innerText').startswith('16 × 12 px')
+
+
 @pytest.mark.parametrize('dark', [False, True], ids=['light', 'dark'])
 @pytest.mark.parametrize('phone', [False, True], ids=['desk', 'phone'])
-def test_it_fits_and_can_be_read(dark, phone, browser):
+def test_it_fits_and_can_be_read(dark, phone, browser, tmp_path):
+  (tmp_path / 'tall.png').write_bytes(painting.file(size=(30, 90)))
   size = PHONE if phone else dict(width=1280, height=800)
   with opened(browser, steps=2, **size, dark=dark) as (tab, painter):
     assert tab.contrast() >= 7
+    tab.choose('#file', tmp_path / 'tall.png')
+    tab.until('picked')
+    tab.value('form.elements.change.value = "mask"; arrange()')
+    tab.drag('#canvas', (0.5, 0.3), (0.5, 0.6))
     draw(tab, 'a dragon of a prompt ' + 'longwordslikethis' * 9)
     tab.until(f'{NOW}.includes("step 1")')
     if phone:  # what is drawn comes into view

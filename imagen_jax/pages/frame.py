@@ -18,23 +18,24 @@ _KINDS = {
   '.js': 'text/javascript; charset=utf-8',
 }
 STYLE = 'style.css'  # of every page
-ASSETS = (STYLE, 'rate.css', 'rate.js', 'serve.css', 'serve.js')  # of servers
+# Of servers.
+ASSETS = (STYLE, 'rate.css', 'rate.js', 'serve.css', 'serve.js', 'paint.js')
 # A file from elsewhere may be opened anywhere: it asks nobody for anything.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def document(
-  title: str, body: str, script: str | None = None, style: str | None = None
+  title: str, body: str, scripts: Sequence[str] = (), style: str | None = None
 ) -> bytes:
   """A page of a server.
 
   Args:
     title: plain text.
     body: HTML, whatever came from outside escaped.
-    script: an asset that makes it handier; it works without.
+    scripts: assets that make it handier, in their order.
     style: an asset, after the style of every page.
   """
-  tail = f'<script src="/{script}" defer></script>' if script else ''
+  tail = ''.join(f'<script src="/{name}" defer></script>' for name in scripts)
   head = ''.join(
     f'<link rel="stylesheet" href="/{name}">' for name in (STYLE, style) if name
   )

@@ -17,6 +17,8 @@ let number = 0;
 let asking = false;
 let more = false; // to ask for, whatever is known
 let told = ''; // to screen readers
+let picked = null; // the picture to start from
+let sending = false; // an order
 let unseen = false; // whether an order was sent that is not in view yet
 const clocks = new Map(); // id -> when this page saw it begin
 
@@ -124,13 +126,13 @@ function where(job) {
     const seconds = job.seconds;
     return seconds === null ? 'Drawn earlier' : `Drawn in ${seconds} s`;
   }
-  const size = job.sizes[job.stage];
+  const size = job.said_sizes[job.stage];
   if (!job.step) {
     // The first time with such settings a program is compiled.
     const long = Date.now() - (clocks.get(job.id) || Date.now()) > 5000;
-    return `Drawing ${size} px: getting ready${long ? ' (compiling)' : ''}`;
+    return `Drawing ${size}: getting ready${long ? ' (compiling)' : ''}`;
   }
-  return `Drawing ${size} px: step ${job.step} of ${job.steps}`;
+  return `Drawing ${size}: step ${job.step} of ${job.steps}`;
 }
 
 function show() {
@@ -156,7 +158,7 @@ function show() {
     look();
   }
   set($('now'), [where(job), ...facts(job)].join(' · '));
-  set($('said'), job.prompt);
+  set($('said'), job.title);
   $('failed').hidden = job.state !== 'failed';
   set($('failed'), job.said);
   $('remarks').replaceChildren(
@@ -169,15 +171,17 @@ function show() {
   $('save').href = `/png/${job.id}?save=1`;
   $('forget').hidden = working;
   $('another').hidden = working || job.gone;
+  $('save-mask').hidden = !job.mask;
+  if (job.mask) $('save-mask').href = `/source/${job.mask.id}?save=1`;
   set($('command'), job.command);
   set($('python'), job.python);
-  const stage = `${job.sizes[job.stage]} px`;
+  const stage = job.said_sizes[job.stage];
   tell(job.state === 'drawing' ? `Drawing ${stage}` : where(job));
   const drawing = [...jobs.values()].find((j) => j.state === 'drawing');
   document.title = drawing
-    ? `${drawing.sizes[drawing.stage]} px … – Imagen`
+    ? `${drawing.said_sizes[drawing.stage]} … – Imagen`
     : done
-      ? `${job.prompt} – Imagen`
+      ? `${job.title} – Imagen`
       : 'Imagen';
 }
 
@@ -190,7 +194,12 @@ function look() {
 function facts(job) {
   const found = [`seed ${job.seed}`];
   if (job.negative) found.push(`avoiding “${job.negative}”`);
-  if (job.from) found.push(`from ${job.from}`);
+  const how = {
+    mask: `a part of ${job.from}`,
+    outpaint: `around ${job.from}`,
+    upscale: `${job.from} enlarged`,
+  };
+  if (job.from) found.push(how[job.change] || `from ${job.from}`);
   return found;
 }
 
@@ -216,16 +225,16 @@ function picture(job) {
   }
   const source = address(job, size);
   point(image, source);
-  image.alt = `${job.prompt}, ${size} px`;
+  image.alt = `${job.title}, ${job.said_sizes[job.sizes.indexOf(size)]}`;
   $('picture').href = source;
 }
 
 function ladder(job) {
   const list = $('ladder');
-  const kind = `${job.id} ${job.sizes}`;
+  const kind = `${job.id} ${job.said_sizes}`;
   if (list.dataset.kind !== kind) {
     list.dataset.kind = kind;
-    list.replaceChildren(...job.sizes.map(rung));
+    list.replaceChildren(...job.sizes.map((size, n) => rung(size, job.said_sizes[n])));
   }
   job.sizes.forEach((size, stage) => {
     const item = list.children[stage];
@@ -252,13 +261,13 @@ function ladder(job) {
   });
 }
 
-function rung(size) {
+function rung(size, said) {
   const button = make(
     'button',
     { type: 'button' },
     make('span', { className: 'blank' }),
     make('img', { alt: '', hidden: true }),
-    make('span', {}, `${size} px`, make('small')),
+    make('span', {}, said, make('small')),
   );
   button.addEventListener('click', () => {
     if (button.getAttribute('aria-disabled') === 'true') return;
@@ -266,7 +275,7 @@ function rung(size) {
     show();
   });
   const bar = make('progress', { max: 1, value: 0 });
-  bar.setAttribute('aria-label', `${size} px`);
+  bar.setAttribute('aria-label', said);
   return make('li', {}, button, bar);
 }
 
@@ -300,14 +309,14 @@ function past() {
 function item(job) {
   const button = make(
     'button',
-    { type: 'button', title: `${job.prompt} (seed ${job.seed})` },
+    { type: 'button', title: `${job.title} (seed ${job.seed})` },
     make(
       'span',
       { className: 'thumb' },
       make('img', { alt: '', hidden: true, loading: 'lazy' }),
       make('span', { className: 'state' }),
     ),
-    make('span', { className: 'name', textContent: job.prompt }),
+    make('span', { className: 'name', textContent: job.title }),
   );
   button.addEventListener('click', () => {
     shown = job.id;
@@ -353,35 +362,96 @@ function explain() {
   });
 }
 
-function chosen(picture) {
-  $('chosen').hidden = !picture;
-  form.elements.picture.value = picture ? picture.id : '';
-  if (!picture) {
-    $('file').value = '';
-    return;
-  }
-  point($('chosen').querySelector('img'), `/source/${picture.id}`);
-  set($('chosen').querySelector('span'), picture.name);
-  form.querySelector('.more').open = true;
+// A picture to start from, and a mask for it.
+
+const HINTS = {
+  '': 'Noised, and drawn again: strength 0 leaves it as it is, 1 nothing of it.',
+  mask: 'What is not painted stays as it is.',
+  outpaint: 'The picture shrinks, and a border is drawn around it.',
+  upscale: 'Any shape. The sentence may say what it shows, or be left empty.',
+};
+
+function arrange() {
+  const change = picked ? form.elements.change.value : '';
+  $('changes').hidden = !picked;
+  form.elements.change.disabled = !picked;
+  form.elements.shape.disabled = Boolean(picked);
+  $('start-from').querySelectorAll('[data-for]').forEach((part) => {
+    const on = Boolean(picked) && part.dataset.for.split(' ').includes(change);
+    part.hidden = !on;
+    part.querySelectorAll('input').forEach((input) => (input.disabled = !on));
+  });
+  const { strength } = form.elements;
+  strength.placeholder = change === 'mask' ? '1' : strength.dataset.usual;
+  const cut = picked && picked.width !== picked.height && change !== 'upscale';
+  const more = cut ? ' The middle of it is cut to a square.' : '';
+  set($('change-hint'), HINTS[change] + more);
+  painting.show(picked && { ...picked, address: seen(picked.id) });
 }
 
-async function upload() {
-  const file = $('file').files[0];
-  chosen(null);
-  if (!file) return;
+const seen = (id) => (jobs.has(id) ? `/png/${id}` : `/source/${id}`);
+
+function name(place, value) {
+  $(place).hidden = !value;
+  if (!value) return;
+  point($(place).querySelector('img'), seen(value.id));
+  set($(place).querySelector('span'), value.name);
+}
+
+function chosen(picture) {
+  picked = picture;
+  form.elements.picture.value = picture ? picture.id : '';
+  name('chosen', picture);
+  masked(null);
+  if (picture) $('start-from').open = true;
+  else $('file').value = '';
+  arrange();
+}
+
+function masked(mask) {
+  form.elements.mask.value = mask ? mask.id : '';
+  name('masked', mask);
+  if (!mask) $('mask-file').value = '';
+}
+
+// Sends a file: what the server calls it. Null where it was not taken.
+async function upload(file, name) {
   complain('');
   try {
-    const path = `/source?name=${encodeURIComponent(file.name)}`;
-    const kind = { 'Content-Type': 'application/octet-stream' };
-    const picture = await ask(path, {
+    return await ask(`/source?name=${encodeURIComponent(name)}`, {
       method: 'POST',
       body: file,
-      headers: kind,
+      headers: { 'Content-Type': 'application/octet-stream' },
     });
-    chosen(picture);
-    tell(`${picture.name} is chosen`);
   } catch (error) {
     complain(error.message);
+    return null;
+  }
+}
+
+async function choose(field, put) {
+  const file = field.files[0];
+  if (!file) return;
+  const sent = await upload(file, file.name);
+  put(sent);
+  if (sent) tell(`${sent.name} is chosen`);
+}
+
+// Sends what was painted first, where it is to be the mask.
+async function submit() {
+  if (sending) return;
+  sending = true;
+  try {
+    const { change, mask } = form.elements;
+    const paint = !change.disabled && change.value === 'mask' && !mask.value;
+    if (paint && painting.painted()) {
+      const sent = await upload(await painting.file(), 'mask.png');
+      if (!sent) return;
+      masked(sent);
+    }
+    await order(filled());
+  } finally {
+    sending = false;
   }
 }
 
@@ -416,7 +486,7 @@ function enlarge() {
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
-  order(filled());
+  submit();
 });
 form.elements.prompt.addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
@@ -424,17 +494,31 @@ form.elements.prompt.addEventListener('keydown', (event) => {
   form.requestSubmit();
 });
 form.addEventListener('change', explain);
+form.elements.change.addEventListener('change', arrange);
 form.querySelectorAll('.chip').forEach((chip) => {
   chip.addEventListener('click', () => {
     form.elements.prompt.value = chip.textContent;
     form.elements.prompt.focus();
   });
 });
-$('file').addEventListener('change', upload);
+$('file').addEventListener('change', () => choose($('file'), chosen));
+$('mask-file').addEventListener('change', () => {
+  painting.clear();
+  choose($('mask-file'), masked);
+});
 $('chosen').querySelector('button').addEventListener('click', () => {
   chosen(null);
   $('file').focus();
 });
+$('masked').querySelector('button').addEventListener('click', () => {
+  masked(null);
+  $('mask-file').focus();
+});
+$('unpaint').addEventListener('click', () => {
+  painting.clear();
+  masked(null);
+});
+painting.begun(() => masked(null));
 $('stop').addEventListener('click', () => {
   send('/stop', { job: shown }).then(listen, (e) => complain(e.message));
 });
@@ -448,16 +532,18 @@ $('another').addEventListener('click', () => {
 $('again').addEventListener('click', () => {
   const job = jobs.get(shown);
   const values = { ...job.fields, seed: job.seed };
-  const { picture } = values;
   fields().forEach((field) => (field.value = values[field.name] || ''));
-  chosen(picture ? { id: picture, name: job.from } : null);
+  painting.clear();
+  chosen(job.source);
+  masked(job.mask);
   explain();
   form.elements.prompt.focus();
 });
 $('start').addEventListener('click', () => {
   const job = jobs.get(shown);
-  chosen({ id: job.id, name: job.file });
-  form.elements.strength.focus();
+  const { id, file, width, height } = job;
+  chosen({ id, name: file, width, height });
+  form.elements.change.focus();
 });
 document.querySelectorAll('[data-copy]').forEach((button) => {
   button.addEventListener('click', () => copy(button));
@@ -467,4 +553,5 @@ document.addEventListener('visibilitychange', () => {
 });
 enlarge();
 explain();
+arrange();
 listen();

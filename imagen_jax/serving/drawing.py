@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 
 from imagen_jax import cascade as cascade_lib
-from imagen_jax import pictures, recipes
+from imagen_jax import edits, pictures, recipes
 from imagen_jax.serving import orders
 
 WAITING = 8  # pictures that may wait
@@ -54,6 +54,7 @@ class Job:
   seen: dict = dataclasses.field(default_factory=dict)
   small: bytes = b''  # PNG of the finished picture, for the history
   png: bytes = b''  # the finished picture, with its recipe
+  size: tuple[int, int] | None = None  # its height and width
   begun: float = 0.0  # seconds, monotonic
   seconds: float = 0.0  # that it took
   said: str = ''  # why it failed
@@ -230,8 +231,9 @@ class Studio:
 
   def _draw(self, job):
     order, plan = job.order, job.order.plan
-    stages = self.cascade.stages[: len(plan)]
-    number = {stage.name: n for n, stage in enumerate(stages)}
+    names = list(order.sizes(self.cascade))
+    stages = [s for s in self.cascade.stages if s.name in names]
+    number = {name: n for n, name in enumerate(names)}
 
     def progress(name, step, steps):
       with self._changed:
@@ -250,29 +252,35 @@ class Studio:
         self._touch(job)
 
     request = cascade_lib.Request(caption=order.prompt)
-    source = order.source(stages[-1].resolution)
-    (image,) = self.cascade.draw(
-      [request],
-      plan,
-      seed=order.seed,
-      negative=order.negative,
-      source=source,
-      progress=progress,
-      watch=watch,
-    )
+    if order.change == 'upscale':
+      image, edit = self._enlarge(order, progress)
+    else:
+      source = order.source(stages[-1].resolution)
+      edit = source and source.said()
+      (image,) = self.cascade.draw(
+        [request],
+        plan,
+        seed=order.seed,
+        size=order.size,
+        negative=order.negative,
+        source=source,
+        progress=progress,
+        watch=watch,
+      )
     text = recipes.write(
       self.cascade,
       plan,
       request,
       order.seed,
       negative=order.negative,
-      edit=source and source.said(),
+      edit=edit,
+      size=order.size,
     )
     png = pictures.png(image, text)
     seen = {size: _png(array) for size, array in job.seen.items()}
     seen[stages[-1].resolution] = _png(_shrunk(image, _SEEN))
     with self._changed:
-      job.png, job.seen = png, seen
+      job.png, job.seen, job.size = png, seen, image.shape[:2]
       job.small = _png(_shrunk(image, _SMALL))
     if self._store:
       try:
@@ -281,14 +289,29 @@ class Studio:
         print(f'error: {e}', file=sys.stderr)
         job.remarks += (str(e),)
 
+  def _enlarge(self, order, progress):
+    """The picture of an order enlarged, and what its recipe says of that."""
+    picture = order.picture.pixels()
+    image = edits.upscale(
+      self.cascade,
+      picture,
+      order.plan,
+      caption=order.prompt,
+      seed=order.seed,
+      progress=progress,
+    )
+    return image, f'upscale of {edits.fingerprint(picture)}'
+
 
 def _shrunk(image, side):
-  """uint8 [h, w, 3], no larger than the side."""
-  if max(image.shape[:2]) <= side:
+  """uint8 [h, w, 3], no larger than the side either way."""
+  longest = max(image.shape[:2])
+  if longest <= side:
     return image
+  height, width = (max(1, side * n // longest) for n in image.shape[:2])
   image = PIL.Image.fromarray(image)
   return np.asarray(
-    image.resize((side, side), PIL.Image.Resampling.BOX, reducing_gap=2.0)
+    image.resize((width, height), PIL.Image.Resampling.BOX, reducing_gap=2.0)
   )
 
 

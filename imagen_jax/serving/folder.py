@@ -10,6 +10,7 @@ import tempfile
 import time
 
 from imagen_jax import pictures, recipes
+from imagen_jax.data import images
 from imagen_jax.serving import drawing, orders
 
 
@@ -37,18 +38,25 @@ class Folder:
       try:
         order = orders.again(recipes.read(text or {}, path), cascade)
         png = path.read_bytes()
+        width, height = images.header(png)
       except (ValueError, OSError):  # of another cascade, or no such picture
         continue
       size = cascade.stages[len(order.plan) - 1].resolution
       found.append(
-        drawing.Job(order=order, state='done', png=png, seen={size: png})
+        drawing.Job(
+          order=order,
+          state='done',
+          png=png,
+          seen={size: png},
+          size=(height, width),
+        )
       )
     return found[::-1]
 
   def store(self, job: drawing.Job) -> None:
     """Writes a finished picture; raises ValueError where it cannot."""
     now = time.strftime('%Y%m%d-%H%M%S')
-    name = f'{now}_{pictures.slug(job.order.prompt)}_seed{job.order.seed}'
+    name = f'{now}_{pictures.slug(job.order.title)}_seed{job.order.seed}'
     path, n = self.path / f'{name}.png', 2
     while path.exists():
       path, n = self.path / f'{name}_{n}.png', n + 1

@@ -5,7 +5,7 @@ GET  /state?run=R&after=N what changed since state N, waiting for it: JSON
 GET  /look/JOB/64         what a stage's picture is by now
 GET  /small/JOB           a finished picture for the history
 GET  /png/JOB             the picture, with its recipe; ?save=1 as a download
-GET  /source/ID           a picture to start from, small
+GET  /source/ID           a picture to start from, small; ?save=1 as it was sent
 POST /draw                takes an order: JSON with its id
 POST /stop, /forget       a job, out of the queue or the history
 POST /source?name=...     takes a picture to start from: JSON with its id
@@ -14,23 +14,16 @@ What is wrong with a request is said in one line of plain text. Nothing in it
 becomes the name of a file.
 """
 
-import html
 import json
 import urllib.parse
 
-from imagen_jax import edits, pictures, presets, stages
+from imagen_jax import pictures
 from imagen_jax.pages import frame, server
-from imagen_jax.serving import drawing, orders, sources, writing
+from imagen_jax.serving import drawing, markup, orders, sources, writing
 
 FILES = {'/source': sources.BYTES}  # of `server.listen`
 _WAIT = 10.0  # seconds that a browser is kept waiting for news
 _DAY = 86400
-# Shown where nothing was drawn yet, if the cascade knows the words.
-_EXAMPLES = (
-  'a red fox at sunset',
-  'two pink keys under a night sky',
-  'a big yellow house next to a tree on the beach',
-)
 
 
 class StudioPage:
@@ -47,7 +40,10 @@ class StudioPage:
     self._directory = directory
     self._sources = sources.Pictures()
     self._page = frame.document(
-      'Imagen', _body(studio.cascade, kept), 'serve.js', 'serve.css'
+      'Imagen',
+      markup.body(studio.cascade, kept),
+      ('paint.js', 'serve.js'),
+      'serve.css',
     )
 
   def __call__(self, request: server.Request) -> server.Response:
@@ -63,10 +59,12 @@ class StudioPage:
       case 'GET', ['png', id]:
         job = self._studio.get(id)
         if job and 'save' in request.query:
-          return _download(job)
+          return _download(_name(job), job.png, 'image/png')
         return _png(job and job.png)
       case 'GET', ['source', id]:
         picture = self._find(id)
+        if picture and 'save' in request.query:
+          return _download(picture.name, picture.data)
         return _png(picture and picture.small)
       case 'GET', [name] if found := frame.asset(name):
         return found
@@ -95,8 +93,7 @@ class StudioPage:
       picture = self._sources.add(request.file, request.query.get('name', ''))
     except ValueError as e:
       return server.line(400, f'error: {e}')
-    size = {'width': picture.width, 'height': picture.height}
-    return _json({'id': picture.id, 'name': picture.name, **size})
+    return _json(_about(picture))
 
   def _find(self, id):
     """A picture to start from: one that was sent, or that was drawn here."""
@@ -105,13 +102,13 @@ class StudioPage:
     job = self._studio.get(id)
     if not (job and job.png):
       return None
-    side = self._sizes(job)[-1]
+    height, width = job.size
     return sources.Picture(
       id=id,
       name=_name(job),
       data=job.png,
-      width=side,
-      height=side,
+      width=width,
+      height=height,
       small=self._studio.small(id),
     )
 
@@ -119,11 +116,6 @@ class StudioPage:
     if there:
       return _json({})
     return server.line(404, 'error: that picture is not here any more')
-
-  def _sizes(self, job):
-    return [
-      s.resolution for s in self._studio.cascade.stages[: len(job.order.plan)]
-    ]
 
   def _state(self, query):
     after = query.get('after', '')
@@ -142,6 +134,12 @@ class StudioPage:
   def _job(self, job):
     """What the page shows of a job."""
     order, cascade = job.order, self._studio.cascade
+    run = order.sizes(cascade)
+    stages = [s for s in cascade.stages if s.name in run]
+    plan = [p for s, p in zip(cascade.stages, order.plan) if s.name in run]
+    drawn = [*run.values()]
+    if job.size:  # as it is, where nothing else tells any more
+      drawn[-1] = job.size
     return {
       'id': job.id,
       'state': 'stopping' if job.stop and job.state == 'drawing' else job.state,
@@ -149,8 +147,10 @@ class StudioPage:
       'prompt': order.prompt,
       'negative': order.negative or '',
       'seed': order.seed,
-      'sizes': self._sizes(job),
-      'all': [sampling.steps for sampling in order.plan],
+      'title': order.title,
+      'sizes': [stage.resolution for stage in stages],
+      'said_sizes': [_pixels(size) for size in drawn],
+      'all': [sampling.steps for sampling in plan],
       'seen': sorted(job.seen),
       'stage': job.stage,
       'step': job.step,
@@ -161,6 +161,11 @@ class StudioPage:
       'fields': order.fields,
       'from': _from(order),
       'gone': bool(order.edit),  # what it was made of
+      'source': _about(order.picture),
+      'mask': _about(order.mask),
+      'change': order.change,
+      'width': drawn[-1][1],
+      'height': drawn[-1][0],
       'file': _name(job),
       'command': writing.command(order, cascade, self._directory),
       'python': writing.python(order, cascade, self._directory),
@@ -176,7 +181,18 @@ def _from(order):
 
 def _name(job):
   """The file name of a picture."""
-  return f'{pictures.slug(job.order.prompt)}_seed{job.order.seed}.png'
+  return f'{pictures.slug(job.order.title)}_seed{job.order.seed}.png'
+
+
+def _about(picture):
+  """What the page is told of a picture that was sent, or None."""
+  names = ('id', 'name', 'width', 'height')
+  return picture and {name: getattr(picture, name) for name in names}
+
+
+def _pixels(size):
+  height, width = size
+  return f'{width} px' if width == height else f'{width} × {height} px'
 
 
 def _json(value):
@@ -192,189 +208,7 @@ def _png(data):
   return server.Response(body=data, kind='image/png', keep=_DAY)
 
 
-def _download(job):
-  name = urllib.parse.quote(_name(job))
+def _download(name, data, kind='application/octet-stream'):
+  name = urllib.parse.quote(name)
   where = ('Content-Disposition', f"attachment; filename*=UTF-8''{name}")
-  return server.Response(body=job.png, kind='image/png', headers=(where,))
-
-
-def _body(cascade, kept):
-  """The page's HTML: the form, and room for what the script puts in."""
-  sizes = [stage.resolution for stage in cascade.stages]
-  where = (
-    f'Pictures are kept in {kept}, the last ones here as well.'
-    if kept
-    else 'Pictures stay in memory until the server stops; save those you want.'
-  )
-  return (
-    '<header class="top"><h1>Imagen</h1><p>'
-    f'{" → ".join(map(str, sizes))} pixels, drawn where this page comes from. '
-    'Nothing is sent anywhere else.</p></header>'
-    '<noscript><p class="notice">This page needs JavaScript, its own alone: '
-    'please allow it, or use python -m imagen_jax.sample.</p></noscript>'
-    f'<main class="studio">{_form(cascade)}{_VIEW}'
-    '<section class="history" aria-labelledby="history-title">'
-    '<h2 id="history-title">History</h2>'
-    f'<p class="hint" id="empty">{html.escape(where)}</p>'
-    '<ul id="history"></ul></section></main>'
-    '<p class="unseen" role="status" id="news"></p>'
-    '<dialog aria-label="The picture at full size"><img alt="">'
-    '<button type="button">Close</button></dialog>'
-  )
-
-
-def _form(cascade):
-  data = html.escape(json.dumps(_presets(cascade)))
-  known = ''
-  if cascade.words is not None:
-    words = ', '.join(sorted(cascade.words))
-    known = (
-      '<details class="words"><summary>Words that this cascade knows</summary>'
-      f'<p>{html.escape(words)}</p></details>'
-    )
-  return (
-    f'<form id="order" class="card" method="post" action="/draw" '
-    f'autocomplete="off" novalidate data-presets="{data}">'
-    '<label class="wide" for="prompt">What to draw</label>'
-    f'<textarea id="prompt" name="prompt" rows="3" '
-    f'maxlength="{orders.LONGEST}" aria-describedby="prompt-hint"></textarea>'
-    '<p class="hint" id="prompt-hint">Enter draws; Shift and Enter begin a '
-    'new line.</p><p class="notice" id="wrong" role="alert" hidden></p>'
-    f'<button id="draw">Draw</button>{_examples(cascade)}'
-    f'<div class="row">{_select("preset", "Preset", _names(cascade))}'
-    f'{_select("upto", "Size", _upto(cascade))}'
-    '<label>Seed<input name="seed" inputmode="numeric" placeholder="random">'
-    f'</label></div>{_stages(cascade)}{_more()}{known}</form>'
-  )
-
-
-def _stages(cascade):
-  """The table of the numbers that each stage has."""
-  rows = []
-  for stage in cascade.stages:
-    r = stage.resolution
-    cells = [f'<th scope="row">{r} px</th>']
-    for name, (label, _) in _COLUMNS.items():
-      if name == 'aug_level' and stage.low_res is None:
-        cells.append('<td class="none">–</td>')
-        continue
-      mode = 'numeric' if name == 'steps' else 'decimal'
-      cells.append(
-        f'<td><input name="{name}_{r}" inputmode="{mode}" '
-        f'aria-label="{label}, {r} px"></td>'
-      )
-    rows.append(f'<tr data-size="{r}">{"".join(cells)}</tr>')
-  heads = ''.join(
-    f'<th scope="col" title="{title}">{label}</th>'
-    for label, title in _COLUMNS.values()
-  )
-  return (
-    '<table class="stages"><caption>Each stage; what is left empty is the '
-    f"preset's</caption>"
-    f'<thead><tr><th scope="col">Stage</th>{heads}</tr></thead>'
-    f'<tbody>{"".join(rows)}</tbody></table>'
-  )
-
-
-_COLUMNS = {
-  'steps': ('Steps', 'Times that the network looks at the picture'),
-  'guidance': ('Guidance', 'How closely to follow the sentence; 1 is off'),
-  'aug_level': (
-    'Noise',
-    'On the picture that a stage starts from, 0 to 1: more frees its hand',
-  ),
-}
-
-
-def _more():
-  samplers = [('', 'as the preset'), *((s, s) for s in stages.SAMPLERS)]
-  thresholds = [('', 'as the preset'), *((s, s) for s in stages.THRESHOLDS)]
-  return (
-    '<details class="more"><summary>More settings</summary>'
-    '<label class="wide">What to avoid<input name="negative" '
-    f'maxlength="{orders.LONGEST}" placeholder="nothing"></label>'
-    '<div class="row start"><label>Picture to start from'
-    '<input type="file" id="file" accept="image/*"></label>'
-    '<label>Strength<input name="strength" inputmode="decimal" '
-    f'placeholder="{edits.STRENGTH}"></label></div>'
-    '<p class="chosen" id="chosen" hidden><img alt=""><span></span>'
-    '<button type="button" class="quiet">Leave out</button></p>'
-    '<input type="hidden" name="picture">'
-    f'<div class="row">{_select("sampler", "Solver", samplers)}'
-    f'{_select("threshold", "Threshold", thresholds)}</div></details>'
-  )
-
-
-def _select(name, label, choices):
-  options = ''.join(
-    f'<option value="{html.escape(str(value))}">{html.escape(text)}</option>'
-    for value, text in choices
-  )
-  return f'<label>{label}<select name="{name}">{options}</select></label>'
-
-
-def _names(cascade):
-  known = presets.PRESETS | dict(cascade.presets)
-  return [('', 'default'), *((name, name) for name in known)]
-
-
-def _upto(cascade):
-  sizes = [stage.resolution for stage in cascade.stages]
-  last = [('', f'{sizes[-1]} px')]
-  return [*last, *((size, f'{size} px') for size in reversed(sizes[:-1]))]
-
-
-def _examples(cascade):
-  some = [e for e in _EXAMPLES if not _unknown(e, cascade)]
-  if not some:
-    return ''
-  buttons = ''.join(
-    f'<button type="button" class="chip">{html.escape(e)}</button>'
-    for e in some
-  )
-  return f'<div class="examples"><span>Try</span>{buttons}</div>'
-
-
-def _unknown(sentence, cascade):
-  return cascade.words is not None and set(sentence.split()) - cascade.words
-
-
-def _presets(cascade):
-  """{preset: {field: number}}: what the empty fields of the table mean."""
-  table = {}
-  for name, _ in _names(cascade):
-    plan = cascade.plan(preset=name or None)
-    table[name] = {
-      f'{field}_{stage.resolution}': f'{getattr(sampling, field):g}'
-      for stage, sampling in zip(cascade.stages, plan)
-      for field in orders.EACH
-    }
-  return table
-
-
-_VIEW = (
-  '<section class="view" aria-label="Picture" id="view">'
-  '<a class="picture" id="picture" href="#view"><img alt="" hidden>'
-  '<span id="nothing">Your picture appears here, stage by stage.</span></a>'
-  '<ol class="ladder" id="ladder" hidden></ol>'
-  '<div class="about" id="about" hidden><p class="now" id="now"></p>'
-  '<h2 class="said" id="said" dir="auto"></h2><p class="notice" id="failed" '
-  'hidden></p><ul class="remarks" id="remarks"></ul>'
-  '<div class="do"><button type="button" id="stop">Stop</button>'
-  '<a class="button" id="save">Save PNG</a>'
-  '<button type="button" class="quiet" id="another">Another seed</button>'
-  '<button type="button" class="quiet" id="again">Edit settings</button>'
-  '<button type="button" class="quiet" id="start">Start from it</button>'
-  '<button type="button" class="quiet" id="forget">Remove</button></div>'
-  '<details id="recipe"><summary>Recipe</summary>'
-  '<p class="hint">Draws the same picture again; the PNG holds it too.</p>'
-  '<h3 id="command-title">Command line</h3><div class="code">'
-  '<pre tabindex="0" aria-labelledby="command-title" id="command"></pre>'
-  '<button type="button" class="quiet" data-copy="command">Copy<span '
-  'class="unseen"> the command line</span></button></div>'
-  '<h3 id="python-title">Python</h3><div class="code">'
-  '<pre tabindex="0" aria-labelledby="python-title" id="python"></pre>'
-  '<button type="button" class="quiet" data-copy="python">Copy<span '
-  'class="unseen"> the Python lines</span></button></div></details></div>'
-  '</section>'
-)
+  return server.Response(body=data, kind=kind, headers=(where,))

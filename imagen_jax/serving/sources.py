@@ -1,4 +1,4 @@
-"""Pictures that are sent in, to start from instead of noise.
+"""Pictures that are sent in, to start from or to enlarge, and masks.
 
 Kept as files, in memory, a few: decoded again when they are drawn from, so
 that a command line with the same file draws the same picture.
@@ -12,13 +12,14 @@ import threading
 
 import numpy as np
 
+from imagen_jax import edits
 from imagen_jax.data import images
 
 BYTES = 8 << 20  # of a file at most
 PIXELS = 16_000_000  # of a picture at most; three bytes each, decoded
-KEPT = 8  # files; the oldest goes first
+KEPT = 16  # files, masks too; the oldest goes first
 _NAME = 100  # characters of a file name that are kept
-_SMALL = 256  # pixels, side of what the page shows
+_SMALL = 512  # pixels, side of what the page shows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +32,7 @@ class Picture:
   width: int  # pixels
   height: int
   small: bytes = dataclasses.field(repr=False)  # a PNG
+  bright: bool = True  # anywhere: it may be a mask
 
   def pixels(self) -> np.ndarray:
     """uint8 [h, w, 3]."""
@@ -57,7 +59,9 @@ class Pictures:
           'it smaller'
         )
       with self._decoding:
-        small = _png(images.decode(data))
+        image = images.decode(data)
+        bright = bool(edits.bright(np.asarray(image)).any())
+        small = _png(image)
     except images.BadPicture as e:
       raise ValueError(f'the file cannot be used: {e}') from e
     picture = Picture(
@@ -67,6 +71,7 @@ class Pictures:
       width=width,
       height=height,
       small=small,
+      bright=bright,
     )
     with self._lock:
       self._kept[picture.id] = picture

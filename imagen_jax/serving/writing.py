@@ -25,19 +25,27 @@ def command(order: orders.Order, cascade, directory: str | None) -> str:
   for name, values in orders.settings(cascade, order.plan).items():
     flags[name] = ','.join(_plain(v) for v in values)
   flags['negative'] = order.negative
-  if order.picture:
+  if order.size:
+    flags['size'] = f'{order.size[1]}x{order.size[0]}'
+  if order.change == 'upscale':
+    flags['upscale'] = order.picture.name
+  elif order.picture:
     flags['image'] = order.picture.name
+    flags['mask'] = _mask_name(order)
+    if order.outpaint is not None:
+      flags['outpaint'] = _plain(order.outpaint)
     flags['strength'] = _plain(order.strength)
   flags['cascade'] = directory
   # A prompt may begin like a flag: it comes last, behind what ends them.
   dash = ['--'] if order.prompt.startswith('-') else []
   words = [f'--{k}={v}' for k, v in flags.items() if v is not None]
+  words += [*dash, order.prompt] if order.prompt else []
   first = 'python -m imagen_jax.sample'
-  return ' '.join([first, *map(shlex.quote, [*words, *dash, order.prompt])])
+  return ' '.join([first, *map(shlex.quote, words)])
 
 
 def python(order: orders.Order, cascade, directory: str | None) -> str:
-  """Lines of Python: `images` is uint8 [1, r, r, 3]."""
+  """Lines of Python: `images` is uint8 [1, h, w, 3]."""
   if order.edit:
     return _gone(order)
   size = cascade.stages[len(order.plan) - 1].resolution
@@ -45,6 +53,10 @@ def python(order: orders.Order, cascade, directory: str | None) -> str:
   if upto := _upto(order, cascade):
     keywords['upto'] = upto
   keywords |= orders.settings(cascade, order.plan)
+  if order.change == 'upscale':
+    return _enlarging(order, keywords, directory)
+  if order.size:
+    keywords['size'] = order.size
   if order.negative is not None:
     keywords['negative'] = order.negative
   given = [f'  [{order.prompt!r}],']
@@ -52,16 +64,72 @@ def python(order: orders.Order, cascade, directory: str | None) -> str:
   lines = ['import imagen_jax']
   if order.picture:
     lines.append('from imagen_jax import edits')
-  where = '' if directory is None else repr(directory)
-  lines += ['', f'cascade = imagen_jax.load_cascade({where})']
+  lines += ['', _loading(directory)]
   if order.picture:
-    lines += [
-      f'picture = edits.square(edits.read({order.picture.name!r}), {size})',
-      f'source = edits.Source(picture=picture, strength={order.strength!r})',
-    ]
+    lines += _source(order, size)
     given.append('  source=source,')
   lines += ['images = cascade.sample(', *given, ')', '']
-  return '\n'.join(lines) + f'# uint8 [1, {size}, {size}, 3]\n'
+  height, width = order.size or (size, size)
+  return '\n'.join(lines) + f'# uint8 [1, {height}, {width}, 3]\n'
+
+
+def _source(order, size):
+  """Lines that make the `edits.Source`."""
+  lines = [f'picture = edits.read({order.picture.name!r})']
+  given = {'strength': order.strength}
+  if order.change == 'mask':
+    lines.append(f'mask = edits.read_mask({_mask_name(order)!r}, picture)')
+    lines.append(f'mask = edits.square(mask, {size})')
+  lines.append(f'picture = edits.square(picture, {size})')
+  if order.change == 'outpaint':
+    lines.append(
+      f'picture, mask = edits.outpainting(picture, {order.outpaint})'
+    )
+  if order.change:
+    given['resamples'] = orders.RESAMPLES
+  return [
+    *lines,
+    'source = edits.Source(',
+    '  picture=picture,',
+    *(['  mask=mask,'] if order.change else []),
+    *(f'  {name}={value!r},' for name, value in given.items()),
+    ')',
+  ]
+
+
+def _enlarging(order, keywords, directory):
+  """Lines of Python that enlarge a picture."""
+  seed = keywords.pop('seed')
+  plan = ', '.join(f'{name}={value!r}' for name, value in keywords.items())
+  lines = [
+    'import imagen_jax',
+    'from imagen_jax import edits',
+    '',
+    _loading(directory),
+    'image = edits.upscale(',
+    '  cascade,',
+    f'  edits.read({order.picture.name!r}),',
+    f'  cascade.plan({plan}),',
+    *([f'  caption={order.prompt!r},'] if order.prompt else []),
+    f'  seed={seed},',
+    ')',
+    'images = image[None]',
+    '',
+  ]
+  return '\n'.join(lines)
+
+
+def _loading(directory):
+  where = '' if directory is None else repr(directory)
+  return f'cascade = imagen_jax.load_cascade({where})'
+
+
+def _mask_name(order):
+  """Of the mask's file, another than the picture's; None without a mask."""
+  if order.mask is None:
+    return None
+  same = order.mask.name == order.picture.name
+  return f'mask_{order.mask.name}' if same else order.mask.name
 
 
 def _gone(order):

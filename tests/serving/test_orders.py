@@ -2,14 +2,30 @@
 
 import pytest
 
-from imagen_jax.serving import orders
+from imagen_jax.serving import orders, sources
 from tests import tiny_cascade
 
 FOX = tiny_cascade.CAPTIONS[0]
 
 
+def picture(id, width=40, height=20, **more):
+  return sources.Picture(
+    id=id, name=f'{id}.png', data=b'', width=width, height=height, small=b'',
+    **more,
+  )  # fmt: skip
+
+
+SENT = {
+  'there': picture('there'),
+  'mask': picture('mask'),
+  'dark': picture('dark', bright=False),
+  'small': picture('small', 20, 20),
+  'huge': picture('huge', 4000, 10),
+}
+
+
 def read(**fields):
-  return orders.read(fields, tiny_cascade.load(), {'there': 'a picture'}.get)
+  return orders.read(fields, tiny_cascade.load(), SENT.get)
 
 
 def test_what_is_left_empty_is_the_stages_own():
@@ -47,7 +63,39 @@ def test_every_field_says_something():
     aug_level=[None, 0.25],
   )
   assert (order.seed, order.negative) == (7, 'blue')
-  assert (order.picture, order.strength) == ('a picture', 0.3)
+  assert (order.picture.id, order.strength) == ('there', 0.3)
+
+
+def test_what_becomes_of_a_picture():
+  plain = read(prompt=FOX, picture='there')
+  assert (plain.change, plain.strength) == ('', 0.6)
+  part = read(prompt=FOX, picture='there', change='mask', mask='mask')
+  assert (part.mask.id, part.strength) == ('mask', 1.0)
+  around = read(prompt=FOX, picture='there', change='outpaint')
+  assert (around.outpaint, around.strength) == (0.2, 1.0)
+  for order in (plain, part, around):
+    assert [*order.sizes(tiny_cascade.load()).values()] == [
+      (8, 8), (16, 16), (32, 32),
+    ]  # fmt: skip
+
+
+def test_enlarging_needs_no_sentence():
+  order = read(picture='there', change='upscale')
+  assert (order.prompt, order.title) == ('', 'there.png, enlarged')
+  # 40 px are too many for the first of the two.
+  assert order.sizes(tiny_cascade.load()) == {'tiny_32': (40, 80)}
+  assert order.source(32) is None
+
+
+def test_shapes():
+  order = read(prompt=FOX, shape='wide')
+  assert order.size == (32, 48)
+  assert order.sizes(tiny_cascade.load()) == {
+    'tiny_8': (8, 12),
+    'tiny_16': (16, 24),
+    'tiny_32': (32, 48),
+  }
+  assert read(prompt=FOX, shape='tall', upto='16').size == (24, 16)
 
 
 def test_seeds_are_chosen_where_none_is_given():
@@ -90,6 +138,43 @@ def test_strange_words_are_remarked_on():
     ({'strength': '1.5'}, 'strength is 1.5; it must lie in'),
     ({'picture': '../../etc/passwd'}, 'the picture to start from is gone'),
     ({'out': '/tmp'}, "there is no field 'out'"),
+    ({'shape': 'round'}, "shape 'round' is not one of"),
+    ({'shape': 'wide', 'picture': 'there'}, 'has its own shape'),
+    ({'change': 'mask'}, 'there is no picture to change; choose one'),
+    ({'change': 'melt'}, "change 'melt' is not one of"),
+    ({'change': 'mask', 'picture': 'there'}, 'the mask is empty; paint'),
+    ({'mask': 'mask', 'picture': 'there'}, 'a mask changes a part'),
+    (
+      {'change': 'mask', 'picture': 'there', 'mask': 'gone'},
+      'the mask is gone; choose it again',
+    ),
+    (
+      {'change': 'mask', 'picture': 'there', 'mask': 'small'},
+      'the mask small.png is 20 x 20, the picture 40 x 20; give a mask of',
+    ),
+    (
+      {'change': 'mask', 'picture': 'there', 'mask': 'dark'},
+      'the mask dark.png is dark everywhere',
+    ),
+    *(
+      (
+        {'change': 'outpaint', 'picture': 'there', 'outpaint': share},
+        f'the border is {share} of the side; it must lie between 0 and 0.5',
+      )
+      for share in ('0', '0.5', 'nan')
+    ),
+    (
+      {'change': 'upscale', 'picture': 'huge'},
+      '4000 x 10, 2 times that is more than 4096 pixels a side',
+    ),
+    (
+      {'change': 'upscale', 'picture': 'there', 'upto': '8'},
+      'no super-resolution',
+    ),
+    (
+      {'change': 'upscale', 'picture': 'there', 'negative': 'blue'},
+      'enlarging leads away from nothing',
+    ),
     (
       {'negative': 'blue', 'upto': '8', 'guidance_8': '1'},
       'what to avoid needs guidance',

@@ -29,7 +29,7 @@ def test_pictures_of_all_kinds(data, pixel):
   assert pixels.shape == (picture.height, picture.width, 3)
   assert pixels.dtype == np.uint8 and tuple(pixels[0, 0]) == pixel
   with PIL.Image.open(io.BytesIO(picture.small)) as small:
-    assert small.format == 'PNG' and max(small.size) <= 256
+    assert small.format == 'PNG' and max(small.size) <= 512
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,13 @@ def test_what_is_no_use(data, said):
 )
 def test_names_are_only_shown(name, plain):
   assert sources.Pictures().add(painting.file(), name).name == plain
+
+
+def test_a_mask_is_bright_somewhere():
+  kept = sources.Pictures()
+  assert kept.add(painting.file('L', color=128), 'm.png').bright
+  assert not kept.add(painting.file('L', color=127), 'm.png').bright
+  assert not kept.add(painting.file(color=(127, 128, 128)), 'm.png').bright
 
 
 def test_the_last_ones_are_kept():

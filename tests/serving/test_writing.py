@@ -6,6 +6,7 @@ import shlex
 import warnings
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import imagen_jax
@@ -23,9 +24,11 @@ TITLE = '-- a \'red\' fox; $(rm) "at" sunset'
 def _shared(monkeypatch, tmp_path):
   """Programs compiled once; files of their own."""
 
+  cascade = tiny_cascade.load()  # by what is replaced below
+
   def load(path=None, **unused):
     assert path == str(DIRECTORY())
-    return tiny_cascade.load()
+    return cascade
 
   monkeypatch.setattr(cascade_lib, 'load_cascade', load)
   monkeypatch.setattr(imagen_jax, 'load_cascade', load)
@@ -36,10 +39,16 @@ def _shared(monkeypatch, tmp_path):
 def draw(**fields):
   """The finished job of a form."""
   kept = sources.Pictures()
-  if name := fields.pop('file', None):
+  name, mask = fields.pop('file', None), fields.pop('mask_file', None)
+  if name:
     data = painting.file(size=(24, 16), color=(200, 30, 30))
     pathlib.Path(name).write_bytes(data)
     fields['picture'] = kept.add(data, name).id
+  if mask:
+    image = PIL.Image.new('L', (24, 16))
+    image.paste(255, (6, 4, 20, 12))
+    image.save(mask)
+    fields['mask'] = kept.add(pathlib.Path(mask).read_bytes(), mask).id
   with drawing.Studio(tiny_cascade.load()) as studio:
     job = studio.add(orders.read(fields, studio.cascade, kept.get))
     painting.wait_for(lambda: job.state in ('done', 'failed'), 300)
@@ -65,8 +74,34 @@ def draw(**fields):
       'strength': '0.5',
       'upto': '8',
     },
+    {
+      'prompt': tiny_cascade.CAPTIONS[2],
+      'file': 'a.png',
+      'mask_file': 'm.png',
+      'change': 'mask',
+      'upto': '8',
+    },
+    {
+      'prompt': tiny_cascade.CAPTIONS[2],
+      'file': 'a.png',
+      'change': 'outpaint',
+      'outpaint': '0.25',
+      'strength': '0.8',
+      'upto': '8',
+    },
+    {'file': 'a.png', 'change': 'upscale', 'upto': '16', 'steps_16': '2'},
+    {'prompt': tiny_cascade.CAPTIONS[0], 'shape': 'wide', 'upto': '8'},
   ],
-  ids=('plain', 'odd', 'numbers', 'from a picture'),
+  ids=(
+    'plain',
+    'odd',
+    'numbers',
+    'from a picture',
+    'a mask',
+    'around',
+    'enlarged',
+    'wide',
+  ),
 )
 def test_both_draw_it_again_bit_for_bit(fields, capsys):
   job = draw(**fields)

@@ -124,7 +124,9 @@ class RatingPage:
         '<p class="notice">Simulated study: scripts vote here. What they '
         'answer is no preference of people.</p>' + body
       )
-    return server.Response(body=frame.document(title, body, script, 'rate.css'))
+    scripts = (script,) if script else ()
+    page = frame.document(title, body, scripts, 'rate.css')
+    return server.Response(body=page)
 
 
 def _meant(said, question, left):
