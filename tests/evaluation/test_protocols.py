@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from imagen_jax import stages
 from imagen_jax.evaluation import protocols, sides
 
 
@@ -53,6 +54,17 @@ def test_changes_change_the_id_and_the_title():
   fast = dataclasses.replace(coco.stages[0], batch=64)
   fast = dataclasses.replace(coco, stages=(fast, coco.stages[1]))
   assert fast.describe() == coco.describe()
+
+
+def test_whatever_decides_a_picture_is_told():
+  free = {'batch', 'in_turn'}  # the same picture, but for rounding
+  fields = {f.name for f in dataclasses.fields(stages.Sampling)} - free
+  coco = protocols.PROTOCOLS['coco30k']
+  wider = dataclasses.replace(coco.stages[1], margin=4)
+  wider = dataclasses.replace(coco, stages=(coco.stages[0], wider))
+  told = wider.describe()['stages'][1]
+  assert told.keys() == fields | {'resolution'}
+  assert 'margin' not in coco.describe()['stages'][1]
 
 
 def test_a_smaller_choice_is_the_start_of_a_larger():
