@@ -95,7 +95,10 @@ def read(path) -> np.ndarray:
       warnings.simplefilter('ignore', PIL.Image.DecompressionBombWarning)
       return np.asarray(images.decode(data))
   except images.BadPicture as e:
-    raise ValueError(f'{path} cannot be used: {e}') from e
+    remedy = 'give a whole PNG, JPEG or other picture file'
+    if 'too many' in str(e):
+      remedy = f'at most {images.MAX_PIXELS:,} are taken, make it smaller'
+    raise ValueError(f'{path} cannot be used: {e}; {remedy}') from e
 
 
 def read_mask(path, like) -> np.ndarray:
