@@ -118,7 +118,8 @@ class _Window:
     ]
     region = tuple(int(v) for v in (*first, *last))
     inner = [(v - region[i % 2]) / factor for i, v in enumerate(box)]
-    if factor == 2 and isinstance(image, np.ndarray):
+    is_quick = isinstance(image, np.ndarray) and quick_jpeg.found()
+    if factor == 2 and is_quick:
       left, top, right, bottom = region
       return quick_jpeg.halved(image[top:bottom, left:right]), inner
     return _picture(image).reduce(factor, region), inner

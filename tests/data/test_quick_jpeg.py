@@ -86,6 +86,12 @@ def test_noise_is_as_by_pillow(size, options, by_pillow):
     _same(_squares(data, resolution), by_pillow(_squares, data, resolution))
 
 
+def test_an_array_needs_no_libraries(by_pillow):
+  picture, whole = _noise(70, 66), pipeline.Pictures(resolution=32)
+  found = by_pillow(framing.frame, np.asarray(picture), whole)
+  np.testing.assert_array_equal(found, framing.frame(picture, whole))
+
+
 def test_it_is_in_use_where_it_pays():
   """Where a picture is not halved, or turned, or has no colours: Pillow."""
   assert quick_jpeg.found()
