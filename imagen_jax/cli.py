@@ -20,6 +20,7 @@ from imagen_jax import (
   fields,
   flags,
   hosts,
+  presence,
   weights,
 )
 
@@ -242,8 +243,10 @@ def run(function, config_class, describe, argv=None, distributed=False):
     with _alone(workdir), _recorded(workdir):
       function(config, workdir)
   except _BAD_INPUT as e:
+    if distributed and presence.is_loss(e):
+      hosts.leave_in_error(e)
     print(f'error: {_one_line(e)}', file=sys.stderr)
     hosts.leave(2)
-  except Exception:
-    hosts.leave_in_error()
+  except Exception as e:
+    hosts.leave_in_error(e)
     raise

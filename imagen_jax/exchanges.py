@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from imagen_jax import hosts
+from imagen_jax import hosts, presence
 
 _PATIENCE = 3600  # seconds that processes wait for one that compiles
 _LAG = 2  # steps after which all know what one process said
@@ -31,7 +31,7 @@ _meetings = itertools.count()
 
 
 def agree(problem=None):
-  """Raises ValueError on all processes where one of them has a problem.
+  """Raises Problem on all processes where one of them has a problem.
 
   All of them call it; `problem` is a line of text or None.
   """
@@ -44,9 +44,9 @@ def agree(problem=None):
     for index, row in enumerate(multihost_utils.process_allgather(mine)):
       if row.any():
         said = bytes(row).rstrip(b'\0').decode(errors='replace')
-        raise ValueError(f'{said} (process {index})')
+        raise Problem(f'{said} (process {index})')
   elif problem:
-    raise ValueError(problem)
+    raise Problem(problem)
 
 
 def fail_to_meet():
@@ -59,6 +59,10 @@ def fail_to_meet():
 
     with contextlib.suppress(AssertionError):
       multihost_utils.sync_global_devices('failed')
+
+
+class Problem(ValueError):
+  """What one process told, so that all of them stop."""
 
 
 class Missed(ValueError):
@@ -80,10 +84,9 @@ def together(errors):
   try:
     yield
     multihost_utils.sync_global_devices('together')
-  except jax.errors.JaxRuntimeError:
-    raise  # one has ended: there is nobody to meet
-  except errors:
-    fail_to_meet()
+  except errors as e:
+    if not presence.is_loss(e):  # else there is nobody to meet
+      fail_to_meet()
     raise
   except AssertionError as e:
     raise Missed('another process could not do its part') from e

@@ -17,7 +17,7 @@ import traceback
 
 import jax
 
-from imagen_jax import flags, roll_call
+from imagen_jax import flags, presence, retrying, roll_call
 
 # Seconds that processes wait at the end for the one that still draws.
 _LEAVING = 1800
@@ -96,6 +96,7 @@ def join(args):
   # nothing to save, and a process may go.
   with contextlib.suppress(ValueError):  # not the main thread
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  presence.answer()
 
 
 def _flag(place):
@@ -115,34 +116,47 @@ def _detected(timeout):
   return (None if None in found else tuple(found)), devices
 
 
-def leave(code):
-  """Ends this process; one of several at once.
+def leave(code, missing=()):
+  """Ends this process; one of several without JAX's own farewell.
 
-  Leaving in an orderly way waits for the others, and these wait for it.
+  That would wait for the others, and these may wait for it in an exchange. But
+  process 0 gives those who leave too some seconds to say why: JAX ends them
+  where it is gone. `missing` are the numbers of those who are not there.
   """
   if jax.distributed.is_initialized():
     sys.stdout.flush()
     sys.stderr.flush()
+    presence.told(missing)
     os._exit(code)
   sys.exit(code)
 
 
-def leave_in_error():
+def leave_in_error(error):
   """Called for an error that nobody expected: ends one process of several.
 
-  Mostly it is that another one has ended, which says why.
+  Mostly it is that another one has ended: then that one is named.
   """
   if not jax.distributed.is_initialized():
     return
-  traceback.print_exc()
-  print(
-    f'error: process {jax.process_index()} of {jax.process_count()} stops for '
-    'the error above; if it tells of a lost connection, another process ended '
-    'first and its log says why. The same command on all hosts goes on from '
-    'the last checkpoint',
-    file=sys.stderr,
-  )
-  leave(1)
+  here = f'process {jax.process_index()} of {jax.process_count()}'
+  missing = presence.absent()
+  lost = missing and presence.is_loss(error)
+  if lost:
+    names = ', '.join(map(str, missing))
+    print(
+      f'error: {here} stops: these do not answer any more: {names}; look at '
+      'their hosts and logs. The same command on all hosts goes on from the '
+      f'last checkpoint ({retrying.first_line(error)})',
+      file=sys.stderr,
+    )
+  else:
+    traceback.print_exception(error)
+    print(
+      f'error: {here} stops for the error above. The same command on all hosts '
+      'goes on from the last checkpoint',
+      file=sys.stderr,
+    )
+  leave(1, missing)
 
 
 def is_first():

@@ -37,6 +37,7 @@ FLOORS = {
   'hosts': 1,  # the processes of one job
   'exchanges': 1,  # between them
   'roll_call': 1,
+  'presence': 1,  # of the processes, when one is lost
   'retrying': 1,  # what a disk refused
   'text': 2,
   'data': 2,

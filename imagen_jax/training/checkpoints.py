@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from imagen_jax import exchanges, hosts, partitioning, retrying
+from imagen_jax import exchanges, hosts, partitioning, presence, retrying
 from imagen_jax.training import state as state_lib
 
 
@@ -124,6 +124,9 @@ class Checkpoints:
   def __exit__(self, kind, error, trace):
     if error is None:
       self.wait()
+    if error is not None and presence.is_loss(error):
+      # Another process has ended: what is being written waits for it.
+      self._meetings.fail('it has lost the connection to another')
     try:
       self._manager.close()
     except _DAMAGE:
@@ -196,6 +199,8 @@ class Checkpoints:
     try:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
     except _DAMAGE as e:
+      if presence.is_loss(e):
+        raise
       # The others may have read all of theirs: they wait for us in orbax.
       exchanges.fail_to_meet()
       raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
@@ -281,9 +286,9 @@ class Checkpoints:
   def _written(self):
     try:
       yield
-    except jax.errors.JaxRuntimeError:
-      raise  # another process has ended
     except _DAMAGE as e:
+      if presence.is_loss(e):
+        raise
       step, self._saving = self._saving, None
       reason = _reason(e)
       self._meetings.fail(reason)

@@ -17,25 +17,31 @@ EXIT_CODE = 128 + signal.SIGTERM  # so that a queue knows to start it again
 class StopSignal:
   """Whether SIGTERM has come; used as `with StopSignal() as stop`.
 
+  It listens from the end of the first step on. Before, there is nothing to
+  save, and compiling would outlast the grace: the signal ends the process.
   With several processes all of them save the same step, a little after the
   signal has come to any of them.
   """
 
   def __init__(self):
     self._came = False
+    self._listens = False
     self._agreement = exchanges.Agreement()
     self._before = None
 
   def __enter__(self):
-    try:
-      self._before = signal.signal(signal.SIGTERM, self._note)
-    except ValueError:  # not the main thread, where signals are someone else's
-      self._before = None
     return self
 
   def __exit__(self, kind, error, trace):
     if self._before is not None:
       signal.signal(signal.SIGTERM, self._before)
+
+  def _listen(self):
+    self._listens = True
+    try:
+      self._before = signal.signal(signal.SIGTERM, self._note)
+    except ValueError:  # not the main thread, where signals are someone else's
+      self._before = None
 
   def _note(self, number, frame):
     self._came = True
@@ -47,6 +53,8 @@ class StopSignal:
 
   def after(self, step):
     """Whether the run is to save and stop now, `step` being done."""
+    if not self._listens:
+      self._listen()
     return bool(self._agreement.largest(int(self._came)))
 
 

@@ -78,7 +78,7 @@ class Saving:
       problem = self._problem if self._failed == self._tries else None
       try:
         exchanges.agree(problem and str(problem))
-      except ValueError as e:
+      except exchanges.Problem as e:
         # The others know only now.
         self._failed, self._problem = self._tries, problem or e
         raise checkpoints_lib.Unwritten(str(problem or e)) from e

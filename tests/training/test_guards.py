@@ -14,9 +14,11 @@ from imagen_jax.training import guards, state
 def test_a_signal_is_noted_and_the_handler_before_it_comes_back(capsys):
   before = signal.getsignal(signal.SIGTERM)
   with guards.StopSignal() as stop:
+    assert signal.getsignal(signal.SIGTERM) == before, 'nothing to save yet'
     assert not stop.after(1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert stop.after(2)
+    for step in (2, 3):  # and again, while it saves
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert stop.after(step)
   assert signal.getsignal(signal.SIGTERM) == before
   assert capsys.readouterr().err.startswith('SIGTERM: saving after this step')
 
