@@ -65,7 +65,7 @@ class Moments:
     begun, since = time.monotonic(), time.time()
     aim = self.rng.choices(list(_OFTEN), list(_OFTEN.values()))[0]
     longest = self.rng.random() * self.starting.get(place, 10.0)
-    step = self.rng.randrange(newest(workdir) + 1, self.steps)
+    step = self.rng.randint(min(newest(workdir) + 1, self.steps), self.steps)
     more, done = self.rng.random(), []
     while not is_over():
       time.sleep(_LOOKS)

@@ -85,3 +85,6 @@ def test_kills_across_processes_and_meshes(tmp_path):
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())
   sent = [one['signal'] for one in report['interruptions']]
   assert sent.count('SIGKILL') == 20 and sent.count('SIGTERM') == 5
+  went_on = [one for one in report['restarts'] if one['resumed_from']]
+  assert len(went_on) >= 18, 'kills must come after saves'
+  assert any(one['saved_by'] != one['place'] for one in went_on)
