@@ -81,7 +81,11 @@ class Protocol:
     return json.loads(json.dumps({**fields, 'stages': stages, **found}))
 
   def plan(self, cascade):
-    """The settings of the cascade's stages; ValueError where they differ."""
+    """The settings of the cascade's stages; ValueError where they differ.
+
+    What is not of the protocol is the stage's own: how many pictures it draws
+    at a time, and the margin that a network needs which learned from crops.
+    """
     sizes = tuple(stage.resolution for stage in cascade.stages)
     drawn = sizes[: len(self.resolutions)]
     if drawn != self.resolutions:
@@ -91,7 +95,9 @@ class Protocol:
         'protocol of its own'
       )
     return tuple(
-      dataclasses.replace(sampling, batch=stage.sampling.batch)
+      dataclasses.replace(
+        sampling, batch=stage.sampling.batch, margin=stage.sampling.margin
+      )
       for stage, sampling in zip(cascade.stages, self.stages)
     )
 

@@ -67,6 +67,18 @@ def test_whatever_decides_a_picture_is_told():
   assert 'margin' not in coco.describe()['stages'][1]
 
 
+def test_stages_keep_what_is_their_own():
+  """How many at a time, and the margin; all else is the protocol's."""
+  cascade, scenes = _cascade(64, 256), protocols.PROTOCOLS['scenes']
+  own = stages.Sampling(steps=99, guidance=9.0, batch=7, margin=4)
+  for stage in cascade.stages:
+    stage.sampling = own
+  for drawn, frozen in zip(scenes.plan(cascade), scenes.stages):
+    assert drawn == dataclasses.replace(frozen, batch=7, margin=4)
+  with pytest.raises(ValueError, match='by stages of 64, 256 px, the cascade'):
+    scenes.plan(_cascade(32, 256))
+
+
 def test_a_smaller_choice_is_the_start_of_a_larger():
   ids = list(range(1000, 3000, 7))
   chosen = protocols.ranked(ids, 0)
