@@ -266,11 +266,15 @@ def main(argv):
     else:
       how = variants.sampling_remedies if args.sample else variants.remedies
       plans = variants.fit(how(config, slice_), compile_variant)
+  except (ValueError, OSError) as e:
+    return flags.failed(e)
+  code = _print(plans, args.search)
+  try:  # what took minutes is on the screen, come what may
     if args.json:
       weights.save_json(args.json, plans)
-  except (ValueError, OSError) as e:
-    return flags.failed(e, args.json)
-  return _print(plans, args.search)
+  except OSError as e:
+    return flags.failed(ValueError(f'--json={args.json}: {e}'))
+  return code
 
 
 def _measured(config, slice_, variant, args):

@@ -134,6 +134,16 @@ def test_a_job_that_does_not_fit_is_told_what_to_change(
   assert plans[-1] == _plan(variants.Variant(remat='blocks', micro_batches=2))
 
 
+def test_a_file_that_cannot_be_written_loses_no_plan(
+  monkeypatch, capsys, tmp_path
+):
+  out = tmp_path / 'none' / 'plan.json'
+  assert _run(monkeypatch, f'--json={out}') == 2
+  said = capsys.readouterr()
+  assert 'fits with: ' in said.out
+  assert said.err.splitlines()[-1].startswith(f'error: --json={out}: ')
+
+
 def test_nothing_that_fits_is_a_failure(monkeypatch, capsys):
   assert _run(monkeypatch, fits=False) == 1
   assert 'DOES NOT FIT: needs 20.0 GB' in capsys.readouterr().out
