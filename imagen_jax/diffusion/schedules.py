@@ -92,9 +92,6 @@ class LinearBeta:
     return -jnp.log(jnp.expm1(-log_alpha_bar))
 
 
-Schedule = Cosine | LinearBeta
-
-
 def _real(t) -> jax.Array:
   """At least float32; float64 passes through where jax allows it."""
   return jnp.asarray(t, jnp.result_type(t, jnp.float32))

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 
 SIDE = 299  # pixels that the network was trained with
 CLASSES = 1008
-WIDTHS = (64, 192, 768, 2048)  # of features, after which there are logits
 
 
 class Output(NamedTuple):
