@@ -136,13 +136,14 @@ def serve(args):
     with server.listen(
       show, host=args.host, port=args.port, token=token
     ) as listening:
-      print(
-        f'{len(study.trials)} to rate, protocol {study.protocol.name}, study '
-        f'{study.id[:12]}, votes in {args.out}; Ctrl+C stops'
-      )
-      print(listening.url, flush=True)
+      # Before the address: whoever reads it may stop the server at once.
       signal.signal(signal.SIGTERM, signal.default_int_handler)
       try:
+        print(
+          f'{len(study.trials)} to rate, protocol {study.protocol.name}, study '
+          f'{study.id[:12]}, votes in {args.out}; Ctrl+C stops'
+        )
+        print(listening.url, flush=True)
         listening.serve_forever()
       except KeyboardInterrupt:
         raters, cast = votes.counts()

@@ -87,10 +87,11 @@ def serve(args):
     )
     answer.page = page.StudioPage(studio, args.cascade, args.out)
     with studio:
-      print('Draw on this page; Ctrl+C stops:')
-      print(listening.url, flush=True)
+      # Before the address: whoever reads it may stop the server at once.
       signal.signal(signal.SIGTERM, signal.default_int_handler)
       try:
+        print('Draw on this page; Ctrl+C stops:')
+        print(listening.url, flush=True)
         listening.serve_forever()
       except KeyboardInterrupt:
         pass
