@@ -110,9 +110,11 @@ def memory(compiled, devices):
 def measure(job, mesh, steps):
   """Runs the step; a dict of what came."""
   from imagen_jax import jobs
-  from imagen_jax.training import flops, hardware
+  from imagen_jax.training import flops, hardware, heap
   from imagen_jax.training import state as state_lib
 
+  if mesh.devices.flat[0].platform == 'cpu':
+    heap.keep()  # as training does
   state, shardings, optimizer = jobs.make_state(job, mesh)
   parameters = state_lib.count(state.params)
   batch = random_batch(job, mesh)

@@ -32,6 +32,7 @@ from imagen_jax.training import (
   flops,
   guards,
   hardware,
+  heap,
   identity,
   initial_weights,
   lora,
@@ -54,6 +55,8 @@ def train(config, workdir):
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   mesh = partitioning.make_mesh(config.mesh)
+  if jax.default_backend() == 'cpu':
+    heap.keep()
   partitioning.check_batch(
     config.batch_size, mesh, config.compute.micro_batches
   )
