@@ -12,7 +12,16 @@ LEVELS = {  # of XLA: (optimization, effort to fit the memory)
   'quick': ('O1', 'O0'),
   'full': None,
 }
-_OUT_OF_MEMORY = re.compile(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm')
+_AMOUNT = r'([\d.]+)([KMGT]?)'
+_OUT_OF_MEMORY = (  # what libtpu says, of all that is needed or of a part
+  (re.compile(f'Used {_AMOUNT} of {_AMOUNT} hbm'), ''),
+  (
+    re.compile(
+      rf'HLO temporaries \({_AMOUNT}\) exceeds available HBM \({_AMOUNT}\)'
+    ),
+    ' for activations, gradients and what is gathered',
+  ),
+)
 _UNITS = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
 
 
@@ -83,10 +92,10 @@ def compile_traced(traced):
 
 def problem(message):
   """An error of the compiler, on one line."""
-  if found := _OUT_OF_MEMORY.search(message):
-    needs, unit, has, unit_of_all = found.groups()
-    needs, has = (
-      float(n) * _UNITS[u] / 1e9 for n, u in ((needs, unit), (has, unit_of_all))
-    )
-    return f'needs {needs:.1f} GB of the {has:.1f} GB of a chip'
+  for pattern, what_for in _OUT_OF_MEMORY:
+    if found := pattern.search(message):
+      needs, unit, has, unit_of_all = found.groups()
+      needs = float(needs) * _UNITS[unit] / 1e9
+      has = float(has) * _UNITS[unit_of_all] / 1e9
+      return f'needs {needs:.1f} GB of the {has:.1f} GB of a chip{what_for}'
   return message.strip().splitlines()[0][:300]

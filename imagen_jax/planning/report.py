@@ -55,7 +55,7 @@ def row(plan):
     return f'  {"-":>8}  {settings(plan)}: {plan["problem"]}'
   best = plan['estimates']['in turn']
   return (
-    f'  {best["step_seconds"]:7.3f}s  {plan["memory"]["peak"] / _GB:6.2f} GB  '
+    f'  {best["step_seconds"]:7.4f}s  {plan["memory"]["peak"] / _GB:6.2f} GB  '
     f'{settings(plan)}'
   )
 
@@ -99,7 +99,8 @@ def _work(plan):
 
 
 def _tera(number):
-  return f'{number / 1e12:14.1f} T'
+  tera = number / 1e12
+  return f'{tera:14.{1 if tera >= 10 else 3}f} T'
 
 
 def _collectives(found):
@@ -114,7 +115,7 @@ def _collectives(found):
 
 def _times(plan):
   parts = ', '.join(
-    f'{name} {plan["seconds"][name]:.3f} s'
+    f'{name} {plan["seconds"][name]:.4f} s'
     for name in ('products', 'memory', 'links')
   )
   days = '' if 'sampling' in plan else '  days for 2.5M x 2048'
@@ -130,7 +131,7 @@ def _times(plan):
   for name, f in plan['estimates'].items():
     days = f'{f["paper_days"]:21.1f}' if 'paper_days' in f else ''
     lines.append(
-      f'    {names[name]:<13} {f["step_seconds"]:7.3f} '
+      f'    {names[name]:<13} {f["step_seconds"]:7.4f} '
       f'{f["images_per_second"]:11.{0 if days else 3}f} '
       f'{f["peak_share"]:14.0%} {days}'.rstrip()
     )

@@ -13,6 +13,15 @@ def test_out_of_memory_is_told_in_bytes():
     'memory space hbm. Used 21.50G of 15.75G hbm. Exceeded by 5.75G.'
   )
   assert compiling.problem(message) == 'needs 23.1 GB of the 16.9 GB of a chip'
+  message = (
+    'RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, '
+    'the total memory required for HLO temporaries (36.27G) exceeds available '
+    'HBM (15.75G). HLO module: jit_train_step.'
+  )
+  assert compiling.problem(message) == (
+    'needs 38.9 GB of the 16.9 GB of a chip for activations, gradients and '
+    'what is gathered'
+  )
   assert compiling.problem('INTERNAL: x\nmore') == 'INTERNAL: x'
 
 

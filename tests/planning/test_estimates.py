@@ -75,6 +75,7 @@ def test_table_has_every_number():
     '1,234,567 parameters, batch 8 on v5e:1x2 (2 x slide rule)',
     'mesh data=1 x fsdp=2 x tensor=1, remat blocks, micro-batches 2',
     'of 16.00 GB HBM',
+    '6.000 T',
     '50%',
     '(+33%)',
     'all-gather',
