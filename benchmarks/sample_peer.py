@@ -32,6 +32,7 @@ import layout
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+LAYOUT = layout.Layout()
 STEPS = {1: 4, 8: 1}  # of a picture, by batch
 GUIDANCE = 5.0
 _LONG = 256  # steps of the grid that single steps are taken from
@@ -51,11 +52,11 @@ class Ours:
     self.stage = stages.Stage(
       name='peer',
       resolution=layout.RESOLUTION,
-      model=layout.config(),
+      model=LAYOUT.config(),
       schedule=schedules.Cosine(),
       prediction='eps',
-      text_width=layout.TEXT_WIDTH,
-      max_length=layout.TOKENS,
+      text_width=LAYOUT.text_width,
+      max_length=LAYOUT.tokens,
       sampling=stages.Sampling(
         sampler='ddpm', steps=STEPS[batch], guidance=GUIDANCE, batch=batch
       ),
@@ -69,7 +70,7 @@ class Ours:
       lambda x: jax.numpy.asarray(0.03 * rng.standard_normal(x.shape, 'f')),
       shapes,
     )
-    shape = (batch, layout.TOKENS, layout.TEXT_WIDTH)
+    shape = (batch, LAYOUT.tokens, LAYOUT.text_width)
     self.text = rng.standard_normal(shape, np.float32), np.ones(shape[:2], bool)
     self.programs = stage_programs.make(
       self.stage,
@@ -189,7 +190,7 @@ class Theirs:
     torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))
     torch.manual_seed(0)
     self.torch, self.batch = torch, batch
-    self.unet = layout.diffusers_unet().eval()
+    self.unet = LAYOUT.diffusers_unet().eval()
     self.scheduler = diffusers.DDPMScheduler(
       beta_schedule='squaredcos_cap_v2',
       variance_type='fixed_small',
@@ -197,7 +198,7 @@ class Theirs:
       dynamic_thresholding_ratio=0.995,
       sample_max_value=100.0,
     )
-    self.text = torch.randn(2 * batch, layout.TOKENS, layout.TEXT_WIDTH)
+    self.text = torch.randn(2 * batch, LAYOUT.tokens, LAYOUT.text_width)
 
   def _start(self):
     shape = (self.batch, 3, layout.RESOLUTION, layout.RESOLUTION)

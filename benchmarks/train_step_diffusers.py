@@ -3,9 +3,8 @@
   python benchmarks/train_step_diffusers.py --torch_python=PYTHON \
       [--width=128] [--depth=1] [--batch=2] [--rounds=2] [--parts]
 
-Both sides train the same layout, DeepFloyd IF's base: 64 x 64 pixels, widths
-(w, 2w, 3w, 4w), --depth residual blocks a level, FiLM, attention fused with 64
-tokens of text at 32, 16 and 8, a pooled text; loss, gradients clipped by their
+Both sides train the `layout` of --width with --depth residual blocks a level,
+DeepFloyd IF's base, and 64 tokens of text; loss, gradients clipped by their
 norm, Adam and the weights' average; float32 on one core, in turns, each in a
 process of its own. Each side counts the operations of its own step, forward and
 backward: convolutions and matrix products from our jaxpr, and by torch's
@@ -25,18 +24,18 @@ import subprocess
 import sys
 import time
 
+import layout
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SIDE = 64  # pixels
-TOKENS, TEXT = 64, 512  # of the captions: length and width
-HEAD = 64
-LEVELS = 4
+SIDE, HEAD = layout.RESOLUTION, layout.HEAD_WIDTH
 TAKEN = 3  # times each part is timed; the least counts
 
 
-def widths(width):
-  return tuple(width * (i + 1) for i in range(LEVELS))
+def sizes(args):
+  return layout.Layout(
+    width=args.width, blocks=args.depth, tokens=64, text_width=512
+  )
 
 
 def timed(step, steps):
@@ -61,25 +60,18 @@ def our_step(args):
   from imagen_jax import jobs, partitioning, stages
   from imagen_jax.data import pipeline
   from imagen_jax.diffusion import schedules
-  from imagen_jax.models import unet
   from imagen_jax.training import flops, optimizers
   from imagen_jax.training import state as state_lib
 
-  model = unet.UNetConfig(
-    widths=widths(args.width),
-    blocks=(args.depth,) * LEVELS,
-    embedding_width=4 * args.width,
-    text_width=TEXT,
-    text_projection=4 * args.width,
-  )
+  shared = sizes(args)
   job = jobs.TrainConfig(
     stage=stages.Stage(
       name='beside',
       resolution=SIDE,
-      model=model,
+      model=shared.config(),
       schedule=schedules.Cosine(),
-      text_width=TEXT,
-      max_length=TOKENS,
+      text_width=shared.text_width,
+      max_length=shared.tokens,
       prediction='eps',
     ),
     data=None,
@@ -90,10 +82,11 @@ def our_step(args):
   mesh = partitioning.make_mesh(devices=jax.devices()[:1])
   state, shardings, optimizer = jobs.make_state(job, mesh)
   rng = np.random.default_rng(0)
+  text = args.batch, shared.tokens, shared.text_width
   batch = {
     'image': rng.integers(0, 256, [args.batch, SIDE, SIDE, 3], np.uint8),
-    'text': rng.standard_normal([args.batch, TOKENS, TEXT], np.float32),
-    'mask': np.ones([args.batch, TOKENS], bool),
+    'text': rng.standard_normal(text, np.float32),
+    'mask': np.ones(text[:2], bool),
   }
   batch = partitioning.put_batch(batch, mesh)
   step = jobs.make_train_step(job, optimizer, None, mesh, shardings)
@@ -115,6 +108,8 @@ def our_parts(args):
 
   from imagen_jax.models import layers
 
+  shared = sizes(args)
+
   class NormAndSwish(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -124,9 +119,9 @@ def our_parts(args):
     @nn.compact
     def __call__(self, x):
       heads = x.shape[-1] // HEAD
-      text = jnp.ones([x.shape[0], TOKENS, 4 * args.width])
+      text = jnp.ones([x.shape[0], shared.tokens, shared.projection])
       known = layers.TextKeysValues(heads, HEAD)(text)
-      mask = jnp.ones([x.shape[0], TOKENS], bool)
+      mask = jnp.ones(text.shape[:2], bool)
       return layers.FusedAttention(heads, HEAD)(x, *known, mask)
 
   def both_ways(module, side, width):
@@ -140,7 +135,7 @@ def our_parts(args):
     return lambda: jax.block_until_ready(grad(params, x))
 
   made = {}
-  for i, width in enumerate(widths(args.width)):
+  for i, width in enumerate(shared.widths):
     side = SIDE >> i
     where = f'{side} x {side} x {width}'
     conv = nn.Conv(width, (3, 3))
@@ -156,50 +151,20 @@ def our_parts(args):
 # diffusers.
 
 
-def their_model(args):
-  import diffusers
-
-  return diffusers.UNet2DConditionModel(
-    sample_size=SIDE,
-    in_channels=3,
-    out_channels=3,
-    block_out_channels=widths(args.width),
-    layers_per_block=args.depth,
-    down_block_types=(
-      'ResnetDownsampleBlock2D',
-      *['SimpleCrossAttnDownBlock2D'] * 3,
-    ),
-    mid_block_type='UNetMidBlock2DSimpleCrossAttn',
-    up_block_types=(
-      *['SimpleCrossAttnUpBlock2D'] * 3,
-      'ResnetUpsampleBlock2D',
-    ),
-    attention_head_dim=HEAD,
-    cross_attention_dim=4 * args.width,
-    cross_attention_norm='group_norm',
-    encoder_hid_dim=TEXT,
-    addition_embed_type='text',
-    addition_embed_type_num_heads=HEAD,
-    resnet_time_scale_shift='scale_shift',
-    resnet_skip_time_act=True,
-    act_fn='gelu',
-    time_embedding_act_fn='gelu',
-  )
-
-
 def their_step(args):
   """(function that makes a step, its operations, parameters)."""
   import torch
   from torch.utils import flop_counter
 
   torch.manual_seed(0)
-  model = their_model(args).train()
+  shared = sizes(args)
+  model = shared.diffusers_unet().train()
   params = list(model.parameters())
   average = [p.detach().clone() for p in params]
   optimizer = torch.optim.Adam(params, lr=1e-4)
   x = torch.randn(args.batch, 3, SIDE, SIDE)
   eps, t = torch.randn_like(x), torch.randint(0, 1000, [args.batch])
-  text = torch.randn(args.batch, TOKENS, TEXT)
+  text = torch.randn(args.batch, shared.tokens, shared.text_width)
   if args.channels_last:
     model = model.to(memory_format=torch.channels_last)
     x = x.to(memory_format=torch.channels_last)
@@ -236,6 +201,8 @@ def their_parts(args):
   import torch
   from diffusers.models import attention_processor
 
+  shared = sizes(args)
+
   def both_ways(module, side, width, *more):
     x = torch.ones(args.batch, width, side, side, requires_grad=True)
     if args.channels_last:
@@ -250,13 +217,13 @@ def their_parts(args):
     return run
 
   made = {}
-  text = torch.ones(args.batch, TOKENS, 4 * args.width)
-  for i, width in enumerate(widths(args.width)):
+  text = torch.ones(args.batch, shared.tokens, shared.projection)
+  for i, width in enumerate(shared.widths):
     side = SIDE >> i
     where = f'{side} x {side} x {width}'
     conv = torch.nn.Conv2d(width, width, 3, padding=1)
     made[f'convolution, {where}'] = both_ways(conv, side, width)
-    norm = torch.nn.Sequential(torch.nn.GroupNorm(32, width), torch.nn.GELU())
+    norm = torch.nn.Sequential(torch.nn.GroupNorm(32, width), torch.nn.SiLU())
     made[f'norm and activation, {where}'] = both_ways(norm, side, width)
     if i:
       attention = attention_processor.Attention(
@@ -264,7 +231,7 @@ def their_parts(args):
         cross_attention_dim=width,
         heads=width // HEAD,
         dim_head=HEAD,
-        added_kv_proj_dim=4 * args.width,
+        added_kv_proj_dim=shared.projection,
         norm_num_groups=32,
         bias=True,
         upcast_softmax=True,
@@ -284,8 +251,10 @@ def child(args):
   if args.child == 'ours':
     sys.path.insert(0, str(ROOT))
     from imagen_jax import compilation_cache
+    from imagen_jax.training import heap
 
     compilation_cache.enable()
+    heap.keep()  # as training does
     make_step, make_parts = our_step, our_parts
   else:
     import torch
