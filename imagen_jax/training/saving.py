@@ -108,12 +108,12 @@ class Saving:
       self._problem = checkpoints_lib.Unwritten(
         'another process could not write its part of a checkpoint'
       )
-    self._borne = self._failed = failed
-    self._failures = failures
+    self._borne = failed
     if failures > len(retrying.WAITS):
       raise self._problem
     if failed < self._tries:
-      return  # the next is under way already
+      return  # the next is under way already, or has succeeded
+    self._failed, self._failures = failed, failures
     wait = retrying.WAITS[failures - 1]
     self._again = time.monotonic() + wait
     if hosts.is_first():
