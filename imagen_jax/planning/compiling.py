@@ -19,7 +19,7 @@ _OUT_OF_MEMORY = (  # what libtpu says, of all that is needed or of a part
     re.compile(
       rf'HLO temporaries \({_AMOUNT}\) exceeds available HBM \({_AMOUNT}\)'
     ),
-    ' for activations, gradients and what is gathered',
+    ' for activations and gradients',
   ),
 )
 _UNITS = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}

@@ -19,8 +19,7 @@ def test_out_of_memory_is_told_in_bytes():
     'HBM (15.75G). HLO module: jit_train_step.'
   )
   assert compiling.problem(message) == (
-    'needs 38.9 GB of the 16.9 GB of a chip for activations, gradients and '
-    'what is gathered'
+    'needs 38.9 GB of the 16.9 GB of a chip for activations and gradients'
   )
   assert compiling.problem('INTERNAL: x\nmore') == 'INTERNAL: x'
 
