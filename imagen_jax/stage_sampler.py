@@ -26,6 +26,8 @@ _CAPACITY = 256
 WATCHED = 8
 # Seconds between two reports of progress, about; segments grow towards it.
 _REPORT_SECONDS = 0.5
+# What XLA says: accelerators, and a CPU that is asked for more at run time.
+_NO_MEMORY = ('RESOURCE_EXHAUSTED', 'Out of memory')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,13 +181,13 @@ def _enough_memory(function, stage, size):
       return function(*args)
     except jax.errors.JaxRuntimeError as e:
       reason = str(e).splitlines()[0]
-      if 'RESOURCE_EXHAUSTED' not in reason:
+      if not any(said in reason for said in _NO_MEMORY):
         raise
       raise MemoryError(
         f'stage {stage.name}: {stage.sampling.batch} of {size[1]} x {size[0]} '
         f'pixels at once do not fit into the memory of the device ({reason}); '
-        'draw fewer pixels (--upto, or a smaller picture to --upscale), cut '
-        'rows over more devices (--rows_from), guide by one call at a time '
+        'draw fewer pixels (--upto, --size, a smaller picture to --upscale), '
+        'cut rows over more devices (--rows_from), guide by one call at a time '
         "(--in_turn), or lower the batch in the stage's stage.json and bind "
         'again'
       ) from e

@@ -189,10 +189,15 @@ def test_weights_that_are_not_finite(cascade):
     broken.sample([FOX], upto=8)
 
 
-def test_a_device_without_enough_memory(cascade, monkeypatch):
+@pytest.mark.parametrize(
+  'how',
+  ['RESOURCE_EXHAUSTED:', 'INTERNAL: Error dispatching computation:'],
+  ids=['accelerator', 'cpu'],
+)
+def test_a_device_without_enough_memory(how, cascade, monkeypatch):
   def begin(*unused):
     raise jax.errors.JaxRuntimeError(
-      'RESOURCE_EXHAUSTED: Out of memory allocating 68719476736 bytes.\nMore.'
+      f'{how} Out of memory allocating 68719476736 bytes.\nMore.'
     )
 
   programs = stage_programs.Programs(begin, None, None, None)
