@@ -198,16 +198,17 @@ class Checkpoints:
     """Items of a checkpoint; Damaged, on all processes, if one cannot read."""
     try:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
-    except _DAMAGE as e:
+    except AssertionError as e:
+      reason = ValueError('another process could not read its part')
+      path = self.directory / str(step)
+      raise Damaged(_does_not_fit(path, reason)) from e
+    except Exception as e:  # orbax raises just that for an array cut short
       if presence.is_loss(e):
         raise
       # The others may have read all of theirs: they wait for us in orbax.
       exchanges.fail_to_meet()
-      raise Damaged(_does_not_fit(self.directory / str(step), e)) from e
-    except AssertionError as e:  # they did
-      reason = ValueError('another process could not read its part')
-      path = self.directory / str(step)
-      raise Damaged(_does_not_fit(path, reason)) from e
+      reason = e.__cause__ if type(e) is Exception and e.__cause__ else e
+      raise Damaged(_does_not_fit(self.directory / str(step), reason)) from e
 
   def set_aside(self, step):
     """Moves a damaged checkpoint away, so that its step can be saved again.
