@@ -150,7 +150,7 @@ def _figures(slice_, compiled, sizes, **known):
 def compile_apart(args, bindings, variant=_AS_IT_IS):
   """`measure` of the job, or its sampler, in a process of its own.
 
-  A compiler that runs out of memory takes only that process with it.
+  A compiler that runs out of memory takes only that process with it: Died.
   """
   with tempfile.TemporaryDirectory(prefix='plan_') as directory:
     out = pathlib.Path(directory) / 'plan.json'
@@ -171,7 +171,7 @@ def compile_apart(args, bindings, variant=_AS_IT_IS):
   if done.returncode == 2 and said:
     raise ValueError(said[-1].removeprefix('error: '))
   last = said[-1][:200] if said else 'nothing'
-  raise ValueError(
+  raise variants.Died(
     f'the compiler ended with code {done.returncode}, saying {last}; a code '
     'of -9 means that this machine ran out of memory'
   )

@@ -16,6 +16,10 @@ from imagen_jax.planning import report
 _MOST_PARTS = 16  # micro-batches that are worth trying
 
 
+class Died(ValueError):
+  """The process that compiled a variant has ended without a word on it."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Variant:
   """Settings of the job to change; None = as it is."""
@@ -26,6 +30,11 @@ class Variant:
   sampler_batch: int | None = None  # pictures a chip draws at once
   in_turn: bool | None = None  # guidance by one call after the other
   cut: bool | None = None  # whether chips share the rows of a drawn picture
+
+  def __str__(self):
+    """Such as 'fsdp=16, remat=blocks'."""
+    given = {k: v for k, v in vars(self).items() if v is not None}
+    return ', '.join(f'{k}={v}' for k, v in given.items()) or 'as it is'
 
   def of(self, config):
     """The job so changed; `cut` is none of its settings."""
@@ -142,15 +151,23 @@ def fit(variants, compile_variant):
 def search(lists, compile_variant):
   """Plans of the first that fits of each list, the fastest first.
 
-  Those that do not fit come last.
+  Those that do not fit come last. Of a list whose compiler dies no more is
+  tried; raises Died where it dies in every one.
   """
-  plans = []
+  plans, died = [], None
   for variants in lists:
     for variant in variants:
-      plans.append(compile_variant(variant))
+      try:
+        plans.append(compile_variant(variant))
+      except Died as e:
+        died = e
+        print(f'  {variant}: {e}', file=sys.stderr, flush=True)
+        break
       _note(plans[-1])
       if plans[-1]['fits']:
         break
+  if died and not plans:
+    raise died
   return sorted(
     plans,
     key=lambda p: (

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+
 from imagen_jax.planning import slices, variants
 from imagen_jax.training import compute
 from tests import tiny_job
@@ -76,6 +78,25 @@ def test_search_ranks_what_fits_by_time():
   assert plans[0]['compute']['micro_batches'] == 2
   fits = [p['fits'] for p in plans]
   assert fits == sorted(fits, reverse=True)
+
+
+def test_a_search_goes_on_where_the_compiler_dies(capsys):
+  compiler, asked = _compiler(lambda job: True)
+
+  def dies_of_8(variant):
+    if variant.fsdp == 8:
+      raise variants.Died('code -9')
+    return compiler(variant)
+
+  lists = [
+    [variants.Variant(fsdp=n, remat=r) for r in ('none', 'blocks')]
+    for n in (8, 4)
+  ]
+  plans = variants.search(lists, dies_of_8)
+  assert asked == [lists[1][0]] and len(plans) == 1
+  assert 'fsdp=8, remat=none: code -9' in capsys.readouterr().err
+  with pytest.raises(variants.Died, match='code -9'):
+    variants.search(lists[:1], dies_of_8)
 
 
 def test_of_a_sampler_fewer_pictures_come_first():
