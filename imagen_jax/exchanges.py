@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from imagen_jax import hosts, presence
+from imagen_jax import coordinator, hosts, presence
 
 _PATIENCE = 3600  # seconds that processes wait for one that compiles
 _LAG = 2  # steps after which all know what one process said
@@ -100,9 +100,7 @@ class Meetings:
   """
 
   def __init__(self, title):
-    from jax._src import distributed
-
-    self._client = distributed.global_state.client  # None = one process
+    self._client = coordinator.client()  # None = one process
     self._title = f'imagen_jax/{title}/{next(_meetings)}'
     self._number = 0
 
@@ -149,9 +147,7 @@ def meet():
   On CPUs the first exchange among some devices fails where another process
   comes half a minute later: one that compiles on a busy machine.
   """
-  from jax._src import distributed
-
-  client = distributed.global_state.client  # None = one process
+  client = coordinator.client()
   if client is not None:
     name = f'imagen_jax/{next(_meetings)}'
     client.wait_at_barrier(name, timeout_in_ms=1000 * _PATIENCE)
@@ -230,14 +226,12 @@ def _largest():
 class Board:
   """Short texts that processes leave for one another, while devices hang.
 
-  The coordinator of the job keeps them; JAX has no public way to it.
+  The coordinator of the job keeps them.
   """
 
   def __init__(self, title):
-    from jax._src import distributed
-
     self._title = title
-    self._client = distributed.global_state.client  # None = one process
+    self._client = coordinator.client()  # None = one process
 
   def write(self, text):
     """Puts up the text of this process, in the place of its last."""

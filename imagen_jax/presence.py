@@ -11,6 +11,8 @@ import time
 
 import jax
 
+from imagen_jax import coordinator
+
 _LOOKS = 1.0  # seconds between two looks at whether somebody asks
 _PATIENCE = 6  # seconds that an answer may take
 _LINGERS = 10  # seconds that process 0 waits for others that leave too
@@ -27,13 +29,8 @@ def is_loss(error):
 
 def answer():
   """Starts the thread; once, in each of several processes."""
-  threading.Thread(target=_answer, args=(_client(),), daemon=True).start()
-
-
-def _client():
-  from jax._src import distributed  # JAX has no public way to it
-
-  return distributed.global_state.client
+  here = (coordinator.client(),)
+  threading.Thread(target=_answer, args=here, daemon=True).start()
 
 
 def _answer(client):
@@ -47,7 +44,7 @@ def _answer(client):
 
 def absent():
   """Numbers of the processes that do not answer; takes some seconds."""
-  client, others = _client(), set(range(jax.process_count()))
+  client, others = coordinator.client(), set(range(jax.process_count()))
   try:
     _put(client, _ASKED)
     _put(client, _HERE)
@@ -62,7 +59,7 @@ def told(missing):
 
   For some seconds, and not for the missing.
   """
-  client, others = _client(), set(range(jax.process_count()))
+  client, others = coordinator.client(), set(range(jax.process_count()))
   try:
     _put(client, _TOLD)
     if jax.process_index() == 0:

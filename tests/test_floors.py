@@ -35,6 +35,7 @@ FLOORS = {
   'accelerators': 1,  # what chips can do
   'spreading': 1,  # pictures over devices
   'hosts': 1,  # the processes of one job
+  'coordinator': 1,  # of them
   'exchanges': 1,  # between them
   'roll_call': 1,
   'presence': 1,  # of the processes, when one is lost
@@ -113,6 +114,7 @@ CORE = {
 # Library -> the only places (prefixes of module names) that may import it.
 PLACES = {
   'flax.linen': ['models.'],
+  'jax._src': ['coordinator', 'hosts'],  # what JAX does not offer
   'optax': ['training.'],
   'orbax': ['training.', 'text.checkpoints'],
   'gin': ['cli'],

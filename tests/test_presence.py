@@ -5,7 +5,7 @@ import time
 import jax
 import pytest
 
-from imagen_jax import presence
+from imagen_jax import coordinator, presence
 
 
 class Store:
@@ -29,7 +29,7 @@ class Store:
 def store(monkeypatch):
   """Of three processes, as the first sees it."""
   found = Store()
-  monkeypatch.setattr(presence, '_client', lambda: found)
+  monkeypatch.setattr(coordinator, 'client', lambda: found)
   monkeypatch.setattr(presence, '_LOOKS', 0.01)
   monkeypatch.setattr(presence, '_PATIENCE', 0.3)
   monkeypatch.setattr(jax, 'process_count', lambda: 3)
