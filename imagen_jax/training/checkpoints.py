@@ -39,7 +39,6 @@ class Unwritten(ValueError):
 # or that cannot be written.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
-
 _TOLD = 3  # settings that differ, in a message
 
 # Where orbax would meet only to agree on whether it is saving. Who fails goes
@@ -329,24 +328,26 @@ class Checkpoints:
     def like(tree):
       return ocp.args.StandardRestore(jax.tree.map(_abstract, tree))
 
-    try:
-      items = self._read(
-        step,
-        params=like(state.params),
-        ema=like(state.ema),
-        opt=like(state.opt),
-        data=ocp.args.JsonRestore(),
-        meta=ocp.args.JsonRestore(),
+    # Looked for before arrays are read: orbax stops half-way at one that does
+    # not fit, and what it leaves of the others is told when Python ends.
+    path = self.directory / str(step)
+    if misfit := _misfit(path / 'params', state.params):
+      misfit = (
+        f'checkpoint {path} is of another model or an older release: {misfit}; '
+        'give another --workdir, or the config and release that wrote it'
       )
-    except Damaged as e:
-      path = self.directory / str(step)
-      if misfit := _misfit(path / 'params', state.params):
-        raise Damaged(
-          f'checkpoint {path} is of another model or an older release: '
-          f'{misfit}; give another --workdir, or the config and release that '
-          'wrote it'
-        ) from e
-      raise
+    try:
+      exchanges.agree(misfit)
+    except exchanges.Problem as e:
+      raise Damaged(str(e)) from e
+    items = self._read(
+      step,
+      params=like(state.params),
+      ema=like(state.ema),
+      opt=like(state.opt),
+      data=ocp.args.JsonRestore(),
+      meta=ocp.args.JsonRestore(),
+    )
     restored = state_lib.TrainState(
       step=partitioning.put_whole(
         np.asarray(step, np.int32), state.step.sharding
