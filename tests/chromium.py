@@ -235,14 +235,7 @@ class Tab:
       'return [r.x + r.width / 2, r.y + r.height / 2]; })()'
     )
     for kind in ('mousePressed', 'mouseReleased'):
-      self.ask(
-        'Input.dispatchMouseEvent',
-        type=kind,
-        x=x,
-        y=y,
-        button='left',
-        clickCount=1,
-      )
+      self._mouse(kind, x, y)
 
   def drag(self, selector, *points):
     """With a mouse from point to point, in shares of an element's box."""
@@ -254,15 +247,18 @@ class Tab:
     places = [(left + width * x, top + height * y) for x, y in points]
     events = ['mousePressed', *['mouseMoved'] * (len(places) - 1)]
     for kind, (x, y) in zip((*events, 'mouseReleased'), [*places, places[-1]]):
-      self.ask(
-        'Input.dispatchMouseEvent',
-        type=kind,
-        x=x,
-        y=y,
-        button='left',
-        buttons=int(kind != 'mouseReleased'),
-        clickCount=1,
-      )
+      self._mouse(kind, x, y, buttons=int(kind != 'mouseReleased'))
+
+  def _mouse(self, kind, x, y, **more):
+    self.ask(
+      'Input.dispatchMouseEvent',
+      type=kind,
+      x=x,
+      y=y,
+      button='left',
+      clickCount=1,
+      **more,
+    )
 
   def type(self, text):
     """Text as if it were typed, where the focus is."""
