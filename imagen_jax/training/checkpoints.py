@@ -8,7 +8,6 @@ the arrays and reads what its devices hold, on whatever mesh.
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import pathlib
@@ -20,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from imagen_jax import exchanges, hosts, partitioning, presence, retrying
+from imagen_jax.training import identity as identity_lib
 from imagen_jax.training import state as state_lib
 
 
@@ -38,8 +38,6 @@ class Unwritten(ValueError):
 # What orbax raises for files that are cut short, missing or of another tree,
 # or that cannot be written.
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
-
-_TOLD = 3  # settings that differ, in a message
 
 # Where orbax would meet only to agree on whether it is saving. Who fails goes
 # there while the others wait for it elsewhere.
@@ -183,15 +181,7 @@ class Checkpoints:
   def _changes(self, step, identity, read):
     """How the checkpoint's identity differs, in words; '' = not at all."""
     meta = self._read(step, meta=ocp.args.JsonRestore())['meta']
-    here, there = (json.loads(json.dumps(x)) for x in (identity, read(meta)))
-    common = here.keys() & there.keys()
-    found = _differences(
-      {k: there[k] for k in common}, {k: here[k] for k in common}
-    )
-    told = [f'{name} is {a} there and {b} here' for name, a, b in found]
-    if len(told) > _TOLD:
-      told[_TOLD:] = [f'and {len(told) - _TOLD} more']
-    return ', '.join(told)
+    return identity_lib.changes(read(meta), identity)
 
   def _read(self, step, **items):
     """Items of a checkpoint; Damaged, on all processes, if one cannot read."""
@@ -331,7 +321,9 @@ class Checkpoints:
     # Looked for before arrays are read: orbax stops half-way at one that does
     # not fit, and what it leaves of the others is told when Python ends.
     path = self.directory / str(step)
-    if misfit := _misfit(path / 'params', state.params):
+    misfit = _misfit(path / 'params', state.params, 'parameter')
+    misfit = misfit or _misfit(path / 'opt', state.opt, "the optimizer's")
+    if misfit:
       misfit = (
         f'checkpoint {path} is of another model or an older release: {misfit}; '
         'give another --workdir, or the config and release that wrote it'
@@ -359,32 +351,17 @@ class Checkpoints:
     return restored, items['data'], items['meta']
 
 
-def _differences(there, here, name=''):
-  """[(name, value there, value here)] of the leaves that differ."""
-  if there == here:
-    return []
-  if not (isinstance(there, dict) and isinstance(here, dict)):
-    return [(name, there, here)]
-  return [
-    found
-    for key in sorted(there.keys() | here.keys())
-    for found in _differences(
-      there.get(key), here.get(key), f'{name}.{key}'.lstrip('.')
-    )
-  ]
-
-
-def _misfit(directory, params):
-  """What a saved tree has that `params` has not, or the reverse; or None."""
+def _misfit(directory, tree, kind):
+  """What a saved tree has that `tree` has not, or the reverse; or None."""
   try:
     saved = ocp.PyTreeCheckpointHandler().metadata(directory)
-    there, here = (_shapes(tree) for tree in (saved.tree, params))
+    there, here = (_shapes(tree) for tree in (saved.tree, tree))
   except (*_DAMAGE, AttributeError):
     return None  # it cannot even be listed
   for name in sorted(there.keys() | here.keys()):
     a, b = (shapes.get(name, 'not there') for shapes in (there, here))
     if a != b:
-      return f'parameter {name} is {a} in it and {b} here'
+      return f'{kind} {name} is {a} in it and {b} here'
   return None
 
 

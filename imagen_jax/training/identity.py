@@ -1,11 +1,14 @@
 """What makes two training runs the same run, kept in every checkpoint.
 
-A JSON-able dict; `checkpoints.resume` names the first setting that differs.
+A JSON-able dict; `checkpoints.resume` names the settings that differ.
 """
 
 import dataclasses
+import json
 
 from imagen_jax import stages
+
+_TOLD = 3  # settings that differ, in a message
 
 
 def of(config, feed, batches):
@@ -51,6 +54,37 @@ def read(saved, config):
     ),
     'pictures': {**_defaults(config.pictures), **saved['pictures']},
   }
+
+
+def changes(there, here):
+  """How a saved identity and that of a run differ, in words; '' = not at all.
+
+  What only one of them has is of another release and not compared.
+  """
+  here, there = (json.loads(json.dumps(x)) for x in (here, there))
+  common = here.keys() & there.keys()
+  found = _differences(
+    {k: there[k] for k in common}, {k: here[k] for k in common}
+  )
+  told = [f'{name} is {a} there and {b} here' for name, a, b in found]
+  if len(told) > _TOLD:
+    told[_TOLD:] = [f'and {len(told) - _TOLD} more']
+  return ', '.join(told)
+
+
+def _differences(there, here, name=''):
+  """[(name, value there, value here)] of the leaves that differ."""
+  if there == here:
+    return []
+  if not (isinstance(there, dict) and isinstance(here, dict)):
+    return [(name, there, here)]
+  return [
+    found
+    for key in sorted(there.keys() | here.keys())
+    for found in _differences(
+      there.get(key), here.get(key), f'{name}.{key}'.lstrip('.')
+    )
+  ]
 
 
 def _with_kind(source, fields):

@@ -14,7 +14,7 @@ import optax
 import optax.contrib
 
 from imagen_jax import fields
-from imagen_jax.training import stacking
+from imagen_jax.training import factored, stacking
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,12 +87,14 @@ class Adafactor:
   decay_rate: float = 0.8
 
   def transform(self, learning_rate):
-    return optax.adafactor(
-      learning_rate.schedule(),
-      multiply_by_parameter_scale=self.multiply_by_parameter_scale,
-      clipping_threshold=self.clipping_threshold,
-      decay_rate=self.decay_rate,
-      min_dim_size_to_factor=128,
+    return factored.without_placeholders(
+      optax.adafactor(
+        learning_rate.schedule(),
+        multiply_by_parameter_scale=self.multiply_by_parameter_scale,
+        clipping_threshold=self.clipping_threshold,
+        decay_rate=self.decay_rate,
+        min_dim_size_to_factor=128,
+      )
     )
 
 

@@ -6,6 +6,8 @@ what the compiler has to do for a large job; stacked, they are some for each
 shape. In the state and on disk the leaves stay apart.
 
   tree of leaves [...] <-> [[n, ...] for each shape]
+
+Where a leaf has no array, all of its shape have none (`factored`).
 """
 
 import dataclasses
@@ -14,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
+
+from imagen_jax.training import factored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +54,23 @@ class Stacks:
     )
 
   def _is_tree(self, x):
-    return jax.tree.structure(x) == self.structure
+    return _structure(x) == self.structure
 
   def _join(self, tree):
-    leaves = jax.tree.leaves(tree)
-    return [jnp.stack([leaves[i] for i in group]) for group in self.groups]
+    leaves = _leaves(tree)
+
+    def stack(group):
+      first, *_ = parts = [leaves[i] for i in group]
+      return first if factored.is_nothing(first) else jnp.stack(parts)
+
+    return [stack(group) for group in self.groups]
 
   def _placed(self, stacks, shardings):
-    shardings = jax.tree.leaves(shardings)
+    shardings = _leaves(shardings)
 
     def place(stack, group):
       first, *rest = (shardings[i] for i in group)
-      if any(other != first for other in rest):
+      if factored.is_nothing(stack) or any(other != first for other in rest):
         return stack
       spec = PartitionSpec(None, *first.spec)
       where = NamedSharding(first.mesh, spec)
@@ -73,8 +82,16 @@ class Stacks:
     leaves = [None] * self.structure.num_leaves
     for group, stack in zip(self.groups, stacks):
       for k, i in enumerate(group):
-        leaves[i] = stack[k]
+        leaves[i] = stack if factored.is_nothing(stack) else stack[k]
     return self.structure.unflatten(leaves)
+
+
+def _leaves(tree):
+  return jax.tree.leaves(tree, is_leaf=factored.is_nothing)
+
+
+def _structure(tree):
+  return jax.tree.structure(tree, is_leaf=factored.is_nothing)
 
 
 def of_equal_leaves(tree):
@@ -84,6 +101,22 @@ def of_equal_leaves(tree):
   for number, leaf in enumerate(leaves):
     found.setdefault((leaf.shape, leaf.dtype), []).append(number)
   return Stacks(structure, tuple(map(tuple, found.values())))
+
+
+def apart(transform, stacks, shardings):
+  """`transform` of `stacks`, for a TrainState whose leaves are apart.
+
+  Only gradients come stacked. Updates go out leaf by leaf, to where the leaves
+  of `shardings`, a TrainState too, belong: parameters and their average, which
+  are large, are never put together.
+  """
+
+  def update(grads, state, params):
+    found = transform.update(grads, *stacks.join((state, params)))
+    wanted = shardings.params, shardings.opt
+    return stacks.split(found, (params, state), wanted)
+
+  return optax.GradientTransformation(transform.init, update)
 
 
 def each(transform):
@@ -97,7 +130,7 @@ def each(transform):
     structure = jax.tree.structure(grads)
 
     def is_list(x):
-      return jax.tree.structure(x) == structure
+      return _structure(x) == structure
 
     parts, outer = jax.tree.flatten(state, is_leaf=is_list)
     lists = [part for part in parts if is_list(part)]

@@ -70,10 +70,13 @@ def _maker(init, optimizer):
   return make
 
 
-def apply_gradients(state, grads, optimizer, decay, frozen=None):
+def apply_gradients(state, grads, optimizer, decay, frozen=None, keep=None):
   """One optimizer update and one step of the average.
 
   `frozen` is a tree of bools, None = none: these leaves stay bit for bit.
+  `keep`, a bool [], says whether anything changes but the step, which is
+  counted in any case: noise and data of the next step are others. None = yes,
+  and the program has no choice in it.
   """
   updates, opt = optimizer.update(grads, state.opt, state.params)
   params = optax.apply_updates(state.params, updates)
@@ -85,14 +88,10 @@ def apply_gradients(state, grads, optimizer, decay, frozen=None):
       jax.tree.map(lambda f, old, new: old if f else new, frozen, a, b)
       for a, b in zip(kept, (params, ema))
     )
-  return TrainState(step=state.step + 1, params=params, ema=ema, opt=opt)
-
-
-def where(keep, after, before):
-  """The state `after` a step, or `before` it with the step counted."""
-  kept = jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, before)
-  # The noise and data of the next step are others in any case.
-  return dataclasses.replace(kept, step=after.step)
+  after = TrainState(step=state.step, params=params, ema=ema, opt=opt)
+  if keep is not None:
+    after = jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, state)
+  return dataclasses.replace(after, step=state.step + 1)
 
 
 def count(params):

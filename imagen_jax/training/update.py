@@ -81,22 +81,20 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
       grads = jax.tree.map(
         lambda f, g: jnp.zeros_like(g) if f else g, frozen, grads
       )
-    before = state
+    updating = optimizer
     if config.stacked:
       stacks = stacking.of_equal_leaves(state.params)
-      before, grads = stacks.join((state, grads))
+      grads = stacks.join(grads)
+      updating = stacking.apart(optimizer, stacks, shardings)
     metrics['grad_norm'] = optimizers.global_norm(grads)
-    after = state_lib.apply_gradients(
-      before, grads, optimizer, config.ema_decay, frozen
-    )
     finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['grad_norm'])
     metrics['skipped'] = 1.0 - finite
     metrics['by_noise'] = jnp.where(finite, metrics['by_noise'], 0.0)
     # Without the choice a step is the same program as ever, bit for bit.
-    if config.max_skipped:
-      after = state_lib.where(finite, after, before)
-    if config.stacked:
-      after = stacks.split(after, state, shardings)
+    keep = finite if config.max_skipped else None
+    after = state_lib.apply_gradients(
+      state, grads, updating, config.ema_decay, frozen, keep
+    )
     return after, metrics
 
   return jax.jit(
