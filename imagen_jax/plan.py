@@ -50,7 +50,7 @@ def measure(config, slice_, level):
   step = jobs.make_train_step(config, optimizer, None, mesh, shardings)
   traced = step.trace(state, {}, batch)
   try:
-    compiled = compiling.compile_traced(traced)
+    compiled = compiling.compile_traced(traced, slice_.chip, level)
   except compiling.DoesNotFit as e:
     return plan | {'fits': False, 'problem': str(e)}
   forward = flops.per_image(config.stage, config.pictures.crop)
@@ -83,7 +83,7 @@ def measure_sampler(config, slice_, level, cut=False):
   }
   try:
     compiled = {
-      name: compiling.compile_traced(traced)
+      name: compiling.compile_traced(traced, slice_.chip, level)
       for name, traced in sampler.programs.items()
     }
   except compiling.DoesNotFit as e:

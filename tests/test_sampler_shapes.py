@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from imagen_jax import (
+  accelerators,
   partitioning,
   sampler_shapes,
   stage_programs,
@@ -73,7 +74,7 @@ def test_devices_draw_alone_or_share_rows():
   assert (alone.pictures, cut.pictures) == (2, 1)
   size = sum(4 * x.size for x in jax.tree.leaves(alone.params))
   assert partitioning.bytes_each(alone.params) == size
-  run = compiling.compile_traced(alone.programs['run'])
+  run = compiling.compile_traced(alone.programs['run'], accelerators.V5E)
   assert run.collectives == []
-  run = compiling.compile_traced(cut.programs['run'])
+  run = compiling.compile_traced(cut.programs['run'], accelerators.V5E)
   assert {c.kind for c in run.collectives} & {'collective-permute'}

@@ -20,13 +20,7 @@ KINDS = (
   'collective-permute',
   'collective-broadcast',
 )
-_SIZES = {
-  'pred': 1, 's4': 0.5, 'u4': 0.5, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2,
-  'f16': 2, 'bf16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8,
-  'f64': 8,
-}  # fmt: skip
 _OPERATION = re.compile(r'^\s+(?:ROOT )?%?[\w.\-]+ = (.*)$')
-_SHAPE = re.compile(r'\b([a-z]+\d*)\[([\d,]*)\]')
 # libtpu's fusion of an all-reduce of which each chip keeps its part.
 _SCATTERED = 'all-reduce-scatter'
 _CHANNEL = re.compile(r'channel_id=(\d+)')
@@ -94,7 +88,7 @@ def _collective(line):
   if not kind:
     return None
   result = operation.group(1)[: kind.start() - operation.start(1) + 1]
-  shapes = [_size(*s) for s in _SHAPE.findall(result)]
+  shapes = hlo.sizes(result)
   name, started = kind.groups()
   group = _group(line)
   # The start of an all-gather gives its operands too, half of the tuple; that
@@ -105,11 +99,6 @@ def _collective(line):
     shapes = shapes[:1]
   size = sum(shapes)
   return name, group, size * group if name == 'reduce-scatter' else size
-
-
-def _size(dtype, dimensions):
-  dimensions = [int(n) for n in dimensions.split(',') if n]
-  return math.prod(dimensions) * _SIZES.get(dtype, 0)
 
 
 def _group(line):

@@ -6,12 +6,15 @@ import time
 
 import jax
 
-from imagen_jax.planning import collectives, hlo
+from imagen_jax.planning import collectives, costs
 
 LEVELS = {  # of XLA: (optimization, effort to fit the memory)
   'quick': ('O1', 'O0'),
   'full': None,
 }
+# Not to look for the best window of each convolution is a third less to
+# compile; windows decide over speed, which is not asked of libtpu.
+_QUICK_OPTIONS = {'xla_jf_convolution_performance_target': '0'}
 _AMOUNT = r'([\d.]+)([KMGT]?)'
 _OUT_OF_MEMORY = (  # what libtpu says, of all that is needed or of a part
   (re.compile(f'Used {_AMOUNT} of {_AMOUNT} hbm'), ''),
@@ -55,21 +58,28 @@ class Compiled:
     return sum(c.sent for c in self.collectives)
 
 
-def compile_traced(traced):
+def compile_traced(traced, chip, level='full'):
   """`Compiled` of what `jax.jit(f).trace(...)` gives.
 
-  Raises DoesNotFit for a program that is larger than a chip's memory.
+  Args:
+    traced: the program.
+    chip: the `accelerators.Accelerator` it is for.
+    level: one of LEVELS, as `set_level` was given.
+
+  Raises:
+    DoesNotFit: the program is larger than a chip's memory.
   """
   start = time.perf_counter()
+  lowered = traced.lower()
   try:
-    compiled = traced.lower().compile()
+    compiled = _compiled(lowered, _QUICK_OPTIONS if level == 'quick' else None)
   except jax.errors.JaxRuntimeError as e:
     raise DoesNotFit(problem(str(e))) from e
   seconds = time.perf_counter() - start
   cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
   text = compiled.as_text()
   # XLA's figures of a program count what stands in a loop once.
-  repetition = hlo.repetition(text)
+  repetition = costs.repetition(text, chip)
   xla = cost.get('optimal_seconds')
   sizes = {
     'temporaries': memory.temp_size_in_bytes,
@@ -84,10 +94,20 @@ def compile_traced(traced):
   return Compiled(
     seconds=seconds,
     memory=sizes,
-    moved=cost.get('bytes accessed', 0.0) * repetition,
+    moved=cost.get('bytes accessed', 0.0) * repetition.moved,
     collectives=collectives.read(text),
-    xla=None if xla is None else xla * repetition,
+    xla=None if xla is None else xla * repetition.seconds,
   )
+
+
+def _compiled(lowered, options):
+  """With options of libtpu, or without where its release has them no more."""
+  try:
+    return lowered.compile(compiler_options=options)
+  except jax.errors.JaxRuntimeError as e:
+    if options is None or 'No such compile option' not in str(e):
+      raise
+  return lowered.compile()
 
 
 def problem(message):

@@ -4,6 +4,7 @@ Each instruction comes with how often it runs: what stands in the body of a loop
 as often as the loop turns. XLA's own figures of a program count it once.
 """
 
+import math
 import re
 from typing import NamedTuple
 
@@ -13,7 +14,12 @@ _CALLED = re.compile(
 )
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _TRIPS = re.compile(r'"known_trip_count":\s*\{"n":\s*"(\d+)"')
-_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_SHAPE = re.compile(r'\b([a-z]+\d*)\[([\d,]*)\]')
+_SIZES = {
+  'pred': 1, 's4': 0.5, 'u4': 0.5, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2,
+  'f16': 2, 'bf16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8, 'u64': 8,
+  'f64': 8,
+}  # fmt: skip
 
 
 class Instruction(NamedTuple):
@@ -26,14 +32,14 @@ class Instruction(NamedTuple):
 
 def instructions(text):
   """All `Instruction`s of a module, callers before the called."""
-  computations, entry = _computations(text)
+  bodies, entry = computations(text)
 
   def walk(name, times, fusion):
-    for line in computations.get(name, ()):
+    for line in bodies.get(name, ()):
       yield Instruction(line, times, fusion)
       inner = times
       if ' while(' in line:
-        inner *= _trips(line, computations)
+        inner *= _trips(line, bodies)
       called = _CALLED.findall(line)
       for branches in _BRANCHES.findall(line):
         called += [b.strip().lstrip('%') for b in branches.split(',')]
@@ -44,18 +50,20 @@ def instructions(text):
   yield from walk(entry, 1, None)
 
 
-def repetition(text):
-  """What a run takes over what the module takes with every loop run once.
+def shapes(type_):
+  """Dimensions of the arrays of a type, which may be a tuple."""
+  return [
+    [int(n) for n in dimensions.split(',') if n]
+    for _, dimensions in _SHAPE.findall(type_)
+  ]
 
-  By the cycles that libtpu writes beside each of its instructions; 1 where it
-  writes none.
-  """
-  once = run = 0
-  for line, times, fusion in instructions(text):
-    if fusion is None and (found := _CYCLES.search(line)):
-      once += int(found.group(1))
-      run += int(found.group(1)) * times
-  return run / once if once else 1.0
+
+def sizes(type_):
+  """Bytes of the arrays of a type, which may be a tuple."""
+  return [
+    math.prod(int(n) for n in dimensions.split(',') if n) * _SIZES.get(dtype, 0)
+    for dtype, dimensions in _SHAPE.findall(type_)
+  ]
 
 
 def _trips(line, computations):
@@ -72,7 +80,7 @@ def _trips(line, computations):
   return max(map(int, bounds), default=1)
 
 
-def _computations(text):
+def computations(text):
   """({name: its lines}, name of the entry)."""
   computations, entry, lines = {}, None, None
   for line in text.splitlines():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from imagen_jax import accelerators
 from imagen_jax.planning import compiling
 
 
@@ -29,7 +30,7 @@ def test_figures_of_a_program():
   traced = jax.jit(lambda x: 2 * x, donate_argnums=0).trace(
     jax.ShapeDtypeStruct((1024, 256), jnp.float32)
   )
-  found = compiling.compile_traced(traced)
+  found = compiling.compile_traced(traced, accelerators.V5E)
   assert found.memory['peak'] - found.memory['program'] == 4 * 1024 * 256
   assert found.moved == 2 * 4 * 1024 * 256
   assert found.collectives == [] and found.sent == 0
@@ -37,7 +38,7 @@ def test_figures_of_a_program():
 
 def test_a_program_that_is_too_large():
   class Lowered:
-    def compile(self):
+    def compile(self, compiler_options):
       raise jax.errors.JaxRuntimeError(
         'RESOURCE_EXHAUSTED: Used 2.00G of 1.00G hbm. Exceeded by 1.00G.'
       )
@@ -47,4 +48,33 @@ def test_a_program_that_is_too_large():
       return Lowered()
 
   with pytest.raises(compiling.DoesNotFit, match='needs 2.1 GB of the 1.1 GB'):
-    compiling.compile_traced(Traced())
+    compiling.compile_traced(Traced(), accelerators.V5E)
+
+
+class _Told:
+  """In the place of a lowered program: notes the options it is given."""
+
+  def __init__(self, known):
+    self.known, self.told = known, []
+
+  def lower(self):
+    return self
+
+  def compile(self, compiler_options=None):
+    self.told.append(compiler_options)
+    for name in set(compiler_options or ()) - set(self.known):
+      raise jax.errors.JaxRuntimeError(
+        f'INVALID_ARGUMENT: No such compile option: {name!r}'
+      )
+    return jax.jit(jnp.sin).lower(1.0).compile()
+
+
+def test_the_quick_level_does_without_an_option_that_is_gone():
+  for level, known, options in (
+    ('quick', compiling._QUICK_OPTIONS, [compiling._QUICK_OPTIONS]),
+    ('quick', (), [compiling._QUICK_OPTIONS, None]),
+    ('full', (), [None]),
+  ):
+    program = _Told(known)
+    compiling.compile_traced(program, accelerators.V5E, level)
+    assert program.told == options

@@ -12,7 +12,7 @@ import re
 import jax
 import pytest
 
-from imagen_jax import jobs, partitioning
+from imagen_jax import accelerators, jobs, partitioning
 from imagen_jax.planning import compiling
 from imagen_jax.training import compute, noise_levels, optimizers
 from imagen_jax.training import state as state_lib
@@ -40,8 +40,9 @@ def step():
   state, shardings, optimizer = jobs.make_state(job, mesh, state_lib.describe)
   batch = jobs.batch_shapes(job, mesh)
   made = jobs.make_train_step(job, optimizer, None, mesh, shardings)
-  found = compiling.compile_traced(made.trace(state, {}, batch)).collectives
-  return {(c.kind, c.group): c for c in found}, state.params
+  traced = made.trace(state, {}, batch)
+  found = compiling.compile_traced(traced, accelerators.V5E)
+  return {(c.kind, c.group): c for c in found.collectives}, state.params
 
 
 def _leaves(params, cut):
@@ -111,6 +112,6 @@ def test_an_exchange_more_is_seen(step):
   traced = jax.jit(lambda x: x + 1, out_shardings=columns).trace(
     jax.ShapeDtypeStruct((8, 8), 'float32', sharding=rows)
   )
-  (turned,) = compiling.compile_traced(traced).collectives
+  (turned,) = compiling.compile_traced(traced, accelerators.V5E).collectives
   assert (turned.kind, turned.group, turned.count) == ('all-to-all', FSDP, 1)
   assert turned.size == 4 * 8 * 8 // FSDP
