@@ -9,12 +9,10 @@ appears at --out whole or not at all.
 """
 
 import dataclasses
-import functools
 import pathlib
 import shutil
 import sys
 
-import jax
 import ml_dtypes
 import numpy as np
 
@@ -248,17 +246,9 @@ def read_words(vocabulary, path):
   return None
 
 
-@functools.lru_cache(maxsize=8)
 def network_shapes(config):
   """Shape of every weight of a stage's network by its name."""
-  # They do not depend on the picture's size: a small one is traced as well.
-  inputs = stages_lib.example_inputs(
-    config, resolution=min(64, config.resolution)
-  )
-  variables = jax.eval_shape(
-    stages_lib.network(config).init, jax.random.key(0), **inputs
-  )
-  leaves = weights.flatten(variables['params'])
+  leaves = weights.flatten(stages_lib.param_shapes(config))
   return {name: leaf.shape for name, leaf in leaves.items()}
 
 

@@ -125,13 +125,6 @@ class TrainConfig:
     return self.compute.scan and each and self.is_frozen is None
 
 
-def init_params(stage, key):
-  """Random parameters of the stage's network."""
-  # Parameters do not depend on the picture's size: initialise on a small one.
-  inputs = stages.example_inputs(stage, resolution=min(64, stage.resolution))
-  return stages.network(stage).init(key, **inputs)['params']
-
-
 def make_state(config, mesh, make=state_lib.create):
   """What `make` (create or describe) gives for the job's train state.
 
@@ -146,7 +139,7 @@ def make_state(config, mesh, make=state_lib.create):
   )
 
   def init(key):
-    params = init_params(config.stage, key)
+    params = stages.init_params(config.stage, key)
     if config.lora is None:
       return params
     return lora_lib.with_factors(
@@ -165,11 +158,9 @@ def make_state(config, mesh, make=state_lib.create):
 
 def describe(config):
   """What `--dry_run` prints: the stage and its parameter count."""
-  shapes = jax.eval_shape(
-    lambda key: init_params(config.stage, key), jax.random.key(0)
-  )
+  count = state_lib.count(stages.param_shapes(config.stage))
   return (
-    f'{config.stage.name}: {state_lib.count(shapes):,} parameters, '
+    f'{config.stage.name}: {count:,} parameters, '
     f'{config.steps:,} steps of {config.batch_size}'
   )
 

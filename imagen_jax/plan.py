@@ -13,6 +13,7 @@ cache, as at this scale.
 
 import argparse
 import dataclasses
+import gc
 import json
 import os
 import pathlib
@@ -254,6 +255,8 @@ def main(argv):
     if not args.sample:
       variants.check(config, slice_)
     if args.inside:
+      # Tracing makes millions of objects and hardly any garbage.
+      gc.disable()
       weights.save_json(args.inside, _measured(config, slice_, variant, args))
       return 0
 

@@ -14,10 +14,10 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from imagen_jax import (
   composition,
-  jobs,
   spreading,
   stage_programs,
   stage_sampler,
+  stages,
 )
 from imagen_jax.diffusion import samplers
 
@@ -74,10 +74,7 @@ def trace(stage, devices, cut=False):
       is_leaf=lambda x: isinstance(x, PartitionSpec),
     )
 
-  params = placed(
-    _ALL,
-    jax.eval_shape(lambda key: jobs.init_params(stage, key), jax.random.key(0)),
-  )
+  params = placed(_ALL, stages.param_shapes(stage))
   given = placed(
     [_ALL, _EACH, *[_ALL] * 3, *[_EACH] * 3, _ALL],
     list(_given(stage, pictures)),

@@ -11,9 +11,11 @@ and how it is best sampled. A *stage directory* holds all of that:
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -186,6 +188,19 @@ def example_inputs(stage, batch=1, resolution=None):
       'aug_logsnr': jnp.zeros([batch]),
     }
   return inputs
+
+
+def init_params(stage, key):
+  """Random parameters of the stage's network."""
+  # Parameters do not depend on the picture's size: initialise on a small one.
+  inputs = example_inputs(stage, resolution=min(64, stage.resolution))
+  return network(stage).init(key, **inputs)['params']
+
+
+@functools.lru_cache(maxsize=8)
+def param_shapes(stage):
+  """What `init_params` would give, as shapes; nothing is computed."""
+  return jax.eval_shape(lambda key: init_params(stage, key), jax.random.key(0))
 
 
 def edge(stage, sampling):

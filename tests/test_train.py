@@ -49,7 +49,7 @@ def _run(job, mesh_config, steps):
   encoder = encoders.load(job.text)
   optimizer = optimizers.make(job.optimizer, job.learning_rate, job.clip)
   state, shardings = state_lib.create(
-    lambda key: jobs.init_params(job.stage, key),
+    lambda key: stages.init_params(job.stage, key),
     optimizer,
     mesh,
     mesh_config,
@@ -124,7 +124,7 @@ def _state_after(job, workdir):
   train.train(job, workdir)
   mesh = partitioning.make_mesh(job.mesh)
   state, _ = state_lib.create(
-    lambda key: jobs.init_params(job.stage, key),
+    lambda key: stages.init_params(job.stage, key),
     optimizers.make(job.optimizer, job.learning_rate, job.clip),
     mesh,
     job.mesh,

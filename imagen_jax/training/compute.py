@@ -76,13 +76,11 @@ def _names_in_units(stage):
     return params
 
   noting = stages.network(stage, execution.Execution(use=note))
-  plain = stages.network(stage)
-
-  def trace(key):
-    inputs = stages.example_inputs(stage, resolution=min(64, stage.resolution))
-    return noting.apply(plain.init(key, **inputs), **inputs)
-
-  jax.eval_shape(trace, jax.random.key(0))
+  inputs = stages.example_inputs(stage, resolution=min(64, stage.resolution))
+  jax.eval_shape(
+    lambda params: noting.apply({'params': params}, **inputs),
+    stages.param_shapes(stage),
+  )
   return names
 
 

@@ -29,16 +29,14 @@ def of_traced(traced):
 def per_image(stage, resolution=None):
   """Of a stage's network, forward, on one picture of `resolution` pixels."""
   network = stages.network(stage)
-
-  def inputs(resolution):
-    return stages.example_inputs(stage, resolution=resolution)
-
-  small = min(64, stage.resolution)  # parameters do not depend on it
-  params = jax.eval_shape(
-    lambda: network.init(jax.random.key(0), **inputs(small))
+  given = jax.eval_shape(
+    lambda: stages.example_inputs(stage, resolution=resolution)
   )
-  given = jax.eval_shape(lambda: inputs(resolution))
-  return count(lambda p, given: network.apply(p, **given), params, given)
+  return count(
+    lambda params, given: network.apply({'params': params}, **given),
+    stages.param_shapes(stage),
+    given,
+  )
 
 
 def _of_jaxpr(jaxpr):
