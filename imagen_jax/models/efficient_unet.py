@@ -171,13 +171,7 @@ class ResNetBlock(nn.Module):
     h = nn.swish(norm(h, scale, shift))
     h = layers.conv3x3(self.channels, self.dtype, 'conv_1', zeros=True)(h)
     if self.wide_skip or x.shape[-1] != self.channels:
-      x = nn.Conv(
-        self.channels,
-        (1, 1),
-        kernel_init=skip_init,
-        dtype=self.dtype,
-        name='skip',
-      )(x)
+      x = layers.conv1x1(self.channels, self.dtype, 'skip', skip_init)(x)
     return (x + h) * math.sqrt(0.5)
 
 

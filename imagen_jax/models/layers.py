@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from imagen_jax import fields as field_types
-from imagen_jax.models import attention
+from imagen_jax.models import attention, convolution
 
-_ZEROS = nn.initializers.zeros
+_LECUN, _ZEROS = nn.initializers.lecun_normal(), nn.initializers.zeros
 DTYPES = ('float32', 'bfloat16', 'float16')  # compute types
 
 
@@ -119,8 +119,21 @@ def conv3x3(features, dtype, name, stride=1, zeros=False):
     (3, 3),
     strides=stride,
     padding='SAME',
-    kernel_init=_ZEROS if zeros else nn.initializers.lecun_normal(),
+    kernel_init=_ZEROS if zeros else _LECUN,
     dtype=dtype,
+    conv_general_dilated=convolution.for_flax if stride == 1 else None,
+    name=name,
+  )
+
+
+def conv1x1(features, dtype, name, init=_LECUN):
+  """The same linear map at each position."""
+  return nn.Conv(
+    features,
+    (1, 1),
+    kernel_init=init,
+    dtype=dtype,
+    conv_general_dilated=convolution.for_flax,
     name=name,
   )
 

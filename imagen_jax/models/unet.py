@@ -94,7 +94,7 @@ class ResidualBlock(nn.Module):
     h = layers.conv3x3(self.channels, self.dtype, 'conv_1', zeros=True)(h)
     x = resample(x)
     if x.shape[-1] != self.channels:
-      x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name='skip')(x)
+      x = layers.conv1x1(self.channels, self.dtype, 'skip')(x)
     return x + h
 
 

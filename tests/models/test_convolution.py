@@ -1,0 +1,127 @@
+"""Convolutions' gradients, written out for CPUs, against XLA's and sums."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from imagen_jax import accelerators, partitioning
+from imagen_jax.models import convolution
+from imagen_jax.planning import compiling
+from imagen_jax.training import flops
+
+SHAPES = {  # b, h, w, c, o, k
+  'some pictures at once': (8, 16, 16, 3, 5, 3),
+  'strips of rows': (2, 48, 64, 4, 3, 3),
+  'rows one by one': (1, 37, 40, 2, 3, 3),
+  'all at once': (3, 5, 7, 4, 2, 3),
+  'by position': (2, 40, 40, 4, 6, 1),
+  'wide kernels': (2, 36, 33, 2, 3, 5),
+}
+
+
+def _arrays(b, h, w, c, o, k):
+  rng = np.random.default_rng(0)
+  sizes = [b, h, w, c], [k, k, c, o], [b, h, w, o]
+  return [jnp.asarray(rng.standard_normal(s), jnp.float32) for s in sizes]
+
+
+def _gradients(f, x, kernel, g):
+  return jax.vjp(f, x, kernel)[1](g)
+
+
+def _plain(x, kernel):
+  return jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
+
+
+def _close(found, expected, rtol=1e-5):
+  for a, b in zip(found, expected, strict=True):
+    assert a.dtype == b.dtype
+    scale = float(jnp.abs(b).max())
+    np.testing.assert_allclose(a, b, rtol=0, atol=rtol * scale)
+
+
+@pytest.mark.parametrize('name', SHAPES)
+def test_gradients_are_those_of_a_plain_convolution(name):
+  given = _arrays(*SHAPES[name])
+  np.testing.assert_array_equal(
+    convolution.convolve(*given[:2]), _plain(*given[:2])
+  )
+  found = jax.jit(lambda *a: _gradients(convolution.convolve, *a))(*given)
+  _close(found, _gradients(_plain, *given))
+
+
+def test_the_kernels_gradient_is_the_sum_over_positions():
+  x, kernel, g = _arrays(*SHAPES['strips of rows'])
+  padded = np.pad(np.float64(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
+  expected = np.zeros(kernel.shape)
+  for i in range(3):
+    for j in range(3):
+      near = padded[:, i : i + x.shape[1], j : j + x.shape[2]]
+      expected[i, j] = np.einsum('bhwc,bhwo->co', near, np.float64(g))
+  _, found = jax.grad(
+    lambda x, k: (convolution.convolve(x, k) * g).sum(), (0, 1)
+  )(x, kernel)
+  _close([found], [np.float32(expected)])
+
+
+def test_in_low_precision_sums_are_float32():
+  given = _arrays(*SHAPES['strips of rows'])
+  low = [x.astype(jnp.bfloat16) for x in given]
+  found = _gradients(convolution.convolve, *low)
+  exact = _gradients(_plain, *(x.astype(jnp.float32) for x in low))
+  _close(found, [x.astype(jnp.bfloat16) for x in exact], rtol=2**-7)
+
+
+def test_in_a_loop_as_well():
+  x, kernel, g = _arrays(*SHAPES['strips of rows'])
+
+  def loss(kernel, convolve):
+    def add(total, part):
+      x, g = (y[None] for y in part)
+      return total + (convolve(x, kernel) * g).sum(), ()
+
+    return jax.lax.scan(add, 0.0, (x, g))[0]
+
+  found, expected = (
+    jax.jit(jax.grad(loss), static_argnums=1)(kernel, f)
+    for f in (convolution.convolve, _plain)
+  )
+  _close([found], [expected])
+
+
+def test_an_accelerator_is_given_convolutions_alone():
+  given = _arrays(*SHAPES['strips of rows'])
+  step = jax.jit(lambda *a: _gradients(convolution.convolve, *a))
+  cpu, tpu = (
+    step.trace(*given).lower(lowering_platforms=(p,)).as_text()
+    for p in ('cpu', 'tpu')
+  )
+  assert 'stablehlo.while' in cpu and 'stablehlo.dot_general' in cpu
+  assert 'stablehlo.while' not in tpu and 'stablehlo.dot_general' not in tpu
+  assert tpu.count('stablehlo.convolution') == 2
+
+
+def test_operations_are_counted_as_those_of_a_plain_one():
+  given = _arrays(*SHAPES['strips of rows'])
+  both = [
+    flops.count(lambda *a, f=f: _gradients(f, *a), *given)
+    for f in (convolution.convolve, _plain)
+  ]
+  assert both[0] == both[1]
+
+
+def test_a_batch_spread_over_devices_is_summed_once():
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(data=8))
+  x, kernel, g = _arrays(8, 16, 40, 4, 3, 3)
+  rows = partitioning.batch_sharding(mesh)
+  step = jax.jit(lambda *a: _gradients(convolution.convolve, *a))
+  given = jax.device_put((x, kernel, g), (rows, None, rows))
+  found = step(*given)
+  _close(found, _gradients(_plain, x, kernel, g))
+  compiled = compiling.compile_traced(step.trace(*given), accelerators.V5E)
+  (exchange,) = compiled.collectives
+  assert (exchange.kind, exchange.count) == ('all-reduce', 1)
+  assert exchange.size == kernel.nbytes
