@@ -11,6 +11,7 @@ Where a leaf has no array, all of its shape have none (`factored`).
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -94,12 +95,16 @@ def _structure(tree):
   return jax.tree.structure(tree, is_leaf=factored.is_nothing)
 
 
-def of_equal_leaves(tree):
-  """The `Stacks` of leaves that have shape and type in common."""
+def of_equal_leaves(tree, below=math.inf):
+  """The `Stacks` of leaves that have shape and type in common.
+
+  Those of `below` bytes and more stay alone.
+  """
   leaves, structure = jax.tree.flatten(tree)
   found = {}
   for number, leaf in enumerate(leaves):
-    found.setdefault((leaf.shape, leaf.dtype), []).append(number)
+    alone = number if leaf.size * leaf.dtype.itemsize >= below else None
+    found.setdefault((leaf.shape, leaf.dtype, alone), []).append(number)
   return Stacks(structure, tuple(map(tuple, found.values())))
 
 
@@ -107,8 +112,8 @@ def apart(transform, stacks, shardings):
   """`transform` of `stacks`, for a TrainState whose leaves are apart.
 
   Only gradients come stacked. Updates go out leaf by leaf, to where the leaves
-  of `shardings`, a TrainState too, belong: parameters and their average, which
-  are large, are never put together.
+  of `shardings`, a TrainState too, belong: large parameters and their average
+  are never put together.
   """
 
   def update(grads, state, params):

@@ -70,28 +70,38 @@ def _maker(init, optimizer):
   return make
 
 
-def apply_gradients(state, grads, optimizer, decay, frozen=None, keep=None):
+def apply_gradients(
+  state, grads, optimizer, decay, frozen=None, keep=None, stacks=None
+):
   """One optimizer update and one step of the average.
 
   `frozen` is a tree of bools, None = none: these leaves stay bit for bit.
   `keep`, a bool [], says whether anything changes but the step, which is
   counted in any case: noise and data of the next step are others. None = yes,
-  and the program has no choice in it.
+  and the program has no choice in it. `stacks` are the leaves that are added
+  to and averaged at once, None = each by itself; not with `frozen`.
   """
   updates, opt = optimizer.update(grads, state.opt, state.params)
-  params = optax.apply_updates(state.params, updates)
+  before = state.params, state.ema
+  if stacks is not None:
+    before, updates = stacks.join((before, updates))
+  params = optax.apply_updates(before[0], updates)
   d = ema_decay(state.step, decay)
-  ema = jax.tree.map(lambda e, p: d * e + (1.0 - d) * p, state.ema, params)
+  ema = jax.tree.map(lambda e, p: d * e + (1.0 - d) * p, before[1], params)
+  after = params, ema
   if frozen is not None:
-    kept = state.params, state.ema
-    params, ema = (
+    after = tuple(
       jax.tree.map(lambda f, old, new: old if f else new, frozen, a, b)
-      for a, b in zip(kept, (params, ema))
+      for a, b in zip(before, after)
     )
-  after = TrainState(step=state.step, params=params, ema=ema, opt=opt)
   if keep is not None:
-    after = jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, state)
-  return dataclasses.replace(after, step=state.step + 1)
+    after, opt = jax.tree.map(
+      lambda a, b: jnp.where(keep, a, b), (after, opt), (before, state.opt)
+    )
+  if stacks is not None:
+    after = stacks.split(after, like=(state.params, state.ema))
+  params, ema = after
+  return TrainState(step=state.step + 1, params=params, ema=ema, opt=opt)
 
 
 def count(params):

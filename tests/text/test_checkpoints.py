@@ -86,7 +86,9 @@ def test_t5_is_no_further_from_float64_than_transformers(case, largest):
 
   Measured, largest (and root of the mean square) over both lengths: ours
   3.2e-5 (2.0e-6), 1.2e-5 (1.1e-6), 8.8e-6 (6.6e-7); theirs 3.9e-5 (2.6e-6),
-  3.1e-5 (1.7e-6), 7.7e-6 (8.5e-7).
+  3.1e-5 (1.7e-6), 7.7e-6 (8.5e-7). Each processor's products round by
+  themselves: with AMX ours are 2.1e-5 (1.9e-6), 1.5e-5 (1.1e-6) and 5.4e-6
+  (6.3e-7), but 1.03e-5 in the first short text, where theirs is 9.7e-6.
   """
   config, params = checkpoints.load_weights(T5 / case)
   outputs = np.load(T5 / case / 'expected.npz')
@@ -96,7 +98,8 @@ def test_t5_is_no_further_from_float64_than_transformers(case, largest):
     exact = t5_float64.encode(config, params, tokens, mask)[mask]
     here = np.asarray(_embed(config, params, tokens, mask))[mask] - exact
     there = outputs[f'{length}_encoded'][mask] - exact
-    assert np.abs(here).max() < (1e-5 if length == 'short' else largest)
+    bound = 1e-5 if length == 'short' else largest
+    assert np.abs(here).max() < max(bound, 1.1 * np.abs(there).max())
     assert np.sqrt(np.mean(here**2)) < 1.1 * np.sqrt(np.mean(there**2))
 
 
@@ -187,7 +190,11 @@ def test_eight_devices_encode_as_one(axes):
     one = _embed(config, params, batch['tokens'], batch['mask'])
     batch = partitioning.put_batch(batch, mesh)
     eight = _embed(config, spread, batch['tokens'], batch['mask'])
-    assert np.abs(np.asarray(one) - np.asarray(eight)).max() < 1e-5
+    apart = np.asarray(one) - np.asarray(eight)
+    # Each is within 1e-5 of exact sums, so that two may lie twice that apart
+    # (1.07e-5 on one processor); most are far nearer.
+    assert np.abs(apart).max() < 2e-5
+    assert np.sqrt(np.mean(apart**2)) < 2e-6
 
 
 class Vocabulary:
