@@ -111,7 +111,7 @@ REFUSED = {
   'another model': (ANOTHER, 'model.embedding_width is 8 there and 12 here'),
   'another layout': (
     ANOTHER | {'TrainConfig.allow_changes': True},
-    'checkpoints/4 is of another model or an older release: parameter ',
+    'checkpoints/4 is of another model, optimizer or release: parameter ',
   ),
 }
 

@@ -43,9 +43,12 @@ def _backward(kept, g):
 convolve.defvjp(_forward, _backward)
 
 
-def for_flax(x, kernel, strides, padding, **_):
+def for_flax(x, kernel, strides, padding, **settings):
   """`convolve` as what `nn.Conv(conv_general_dilated=...)` calls."""
-  assert tuple(strides) == (1, 1) and padding == 'SAME', (strides, padding)
+  asked = strides, padding, settings['feature_group_count']
+  assert asked == ((1, 1), 'SAME', 1), asked
+  for name in ('lhs_dilation', 'rhs_dilation'):
+    assert settings[name] == (1, 1), (name, settings[name])
   return convolve(x, kernel)
 
 
@@ -68,7 +71,8 @@ def kernel_gradient(x, g, kernel):
 
   A strip of rows (or some small pictures) at a time, with the k^2 neighbours of
   each position side by side: columns of one product. Where the batch is spread
-  over devices by the partitioner, all at once: its sum is one exchange.
+  over devices by the partitioner, all at once: its sum is one exchange, and the
+  columns take k^2 times the memory of x.
   """
   b, h, w, c = x.shape
   k, _, _, o = kernel.shape
@@ -76,35 +80,40 @@ def kernel_gradient(x, g, kernel):
   pictures = _divisor(b, many // (h * w))
   rows = _divisor(h, many // w)
   strips = h // rows
-  around = k // 2
-  x = jnp.pad(x, ((0, 0), (around, around), (around, around), (0, 0)))
+  padding = (k // 2, k // 2)
+  x = jnp.pad(x, ((0, 0), padding, padding, (0, 0)))
 
   def cut(n):
     """The n-th positions: ([m, k^2 c] of x, [m, o] of g)."""
     start = n // strips * pictures, n % strips * rows, 0, 0
-    size = pictures, rows + 2 * around, w + 2 * around, c
-    near = jax.lax.dynamic_slice(x, start, size)
-    columns = jnp.concatenate(
-      [near[:, i : i + rows, j : j + w] for i in range(k) for j in range(k)],
-      axis=-1,
+    near = jax.lax.dynamic_slice(
+      x, start, (pictures, rows + k - 1, *x.shape[2:])
     )
     result = jax.lax.dynamic_slice(g, start, (pictures, rows, w, o))
+    columns = [
+      near[:, i : i + rows, j : j + w] for i in range(k) for j in range(k)
+    ]
+    columns = jnp.concatenate(columns, axis=-1)
     return columns.reshape(-1, k * k * c), result.reshape(-1, o)
 
+  total = _sum_of_products(cut, b // pictures * strips, (k * k * c, o))
+  return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _sum_of_products(cut, parts, shape):
+  """Sum over n of columns^T result, of cut(n) = ([m, p], [m, o]); [p, o]."""
   product = functools.partial(jnp.dot, preferred_element_type=jnp.float32)
-  parts = b // pictures * strips
   if parts == 1:
     columns, result = cut(0)
-    total = product(columns.T, result)
-  else:
-    # Products this way round take two thirds of the time of the other, which
-    # is worth to turn the sum of many, but not of few.
-    def add(n, total):
-      columns, result = cut(n)
-      return total + product(result.T, columns)
+    return product(columns.T, result)
 
-    total = jax.lax.fori_loop(0, parts, add, jnp.zeros([o, k * k * c])).T
-  return total.reshape(kernel.shape).astype(kernel.dtype)
+  # Products this way round take two thirds of the time of the other, which is
+  # worth to turn the sum of many, but not of few.
+  def add(n, total):
+    columns, result = cut(n)
+    return total + product(result.T, columns)
+
+  return jax.lax.fori_loop(0, parts, add, jnp.zeros(shape[::-1])).T
 
 
 def _is_spread(x):

@@ -13,7 +13,8 @@ LEVELS = {  # of XLA: (optimization, effort to fit the memory)
   'full': None,
 }
 # Not to look for the best window of each convolution is a third less to
-# compile; windows decide over speed, which is not asked of libtpu.
+# compile. XLA's estimates are of operations and bytes: windows do not change
+# them, nor what is exchanged.
 _QUICK_OPTIONS = {'xla_jf_convolution_performance_target': '0'}
 _AMOUNT = r'([\d.]+)([KMGT]?)'
 _OUT_OF_MEMORY = (  # what libtpu says, of all that is needed or of a part

@@ -325,7 +325,8 @@ class Checkpoints:
     misfit = misfit or _misfit(path / 'opt', state.opt, "the optimizer's")
     if misfit:
       misfit = (
-        f'checkpoint {path} is of another model or an older release: {misfit}; '
+        f'checkpoint {path} is of another model, optimizer or release: '
+        f'{misfit}; '
         'give another --workdir, or the config and release that wrote it'
       )
     try:

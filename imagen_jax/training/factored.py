@@ -47,26 +47,31 @@ def _mapped(how, state):
 def _slim(state):
   # A row of a factored leaf has 128 values and more, never one.
   def averages(row, col, whole):
+    if is_nothing(whole):  # the leaf is frozen
+      return row, col, whole
     if row.shape == (1,):
       return _NOTHING, _NOTHING, whole
     return row, col, _NOTHING
 
-  return _of_leaves(averages, state, None)
+  return _of_leaves(averages, state)
 
 
 def _whole(state):
   def averages(*given):
-    present = next(x for x in given if not is_nothing(x))
-    zeros = jnp.zeros((1,), present.dtype)
+    present = [x for x in given if not is_nothing(x)]
+    if not present:  # the leaf is frozen
+      return given
+    zeros = jnp.zeros((1,), present[0].dtype)
     return tuple(zeros if is_nothing(x) else x for x in given)
 
-  return _of_leaves(averages, state, is_nothing)
+  return _of_leaves(averages, state)
 
 
-def _of_leaves(averages, state, is_leaf):
+def _of_leaves(averages, state):
+  """The state with what `averages` makes of each leaf's (row, col, whole)."""
   parts = state.v_row, state.v_col, state.v
-  flat = [jax.tree.leaves(part, is_leaf=is_leaf) for part in parts]
-  structure = jax.tree.structure(state.v, is_leaf=is_leaf)
+  flat = [jax.tree.leaves(part, is_leaf=is_nothing) for part in parts]
+  structure = jax.tree.structure(state.v, is_leaf=is_nothing)
   found = zip(*(averages(*leaf) for leaf in zip(*flat)))
   trees = [structure.unflatten(leaves) for leaves in found]
   return optax.FactoredState(state.count, *trees)

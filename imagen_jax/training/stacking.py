@@ -112,8 +112,8 @@ def apart(transform, stacks, shardings):
   """`transform` of `stacks`, for a TrainState whose leaves are apart.
 
   Only gradients come stacked. Updates go out leaf by leaf, to where the leaves
-  of `shardings`, a TrainState too, belong: large parameters and their average
-  are never put together.
+  of `shardings`, a TrainState too, belong: large parameters are put together
+  only where the optimizer reads them, and their average never.
   """
 
   def update(grads, state, params):

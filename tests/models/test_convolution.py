@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import accelerators, partitioning
+from imagen_jax import accelerators, partitioning, stages
 from imagen_jax.models import convolution
 from imagen_jax.planning import compiling
 from imagen_jax.training import flops
+from tests import tiny_cascade
 
 SHAPES = {  # b, h, w, c, o, k
   'some pictures at once': (8, 16, 16, 3, 5, 3),
@@ -125,3 +126,17 @@ def test_a_batch_spread_over_devices_is_summed_once():
   (exchange,) = compiled.collectives
   assert (exchange.kind, exchange.count) == ('all-reduce', 1)
   assert exchange.size == kernel.nbytes
+
+
+@pytest.mark.parametrize('resolution', [8, 16], ids=['base', 'efficient'])
+def test_both_networks_convolve_so(resolution):
+  """All convolutions that keep the grid; those that halve it are XLA's."""
+  stage = tiny_cascade.stage(resolution)
+  network, inputs = stages.network(stage), stages.example_inputs(stage)
+  shapes = stages.param_shapes(stage)
+  program = str(
+    jax.make_jaxpr(lambda p: network.apply({'params': p}, **inputs))(shapes)
+  )
+  kernels = [x for x in jax.tree.leaves(shapes) if x.ndim == 4]
+  strided = program.count('window_strides=(2, 2)')
+  assert program.count('name=convolve') == len(kernels) - strided > 5

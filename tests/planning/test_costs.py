@@ -1,5 +1,6 @@
 """What instructions cost, by their shapes, is what XLA says of them."""
 
+import dataclasses
 import re
 
 import jax
@@ -76,6 +77,68 @@ def test_a_program_without_loops_is_counted_once():
   text = LOOP.replace('constant(7)', 'constant(1)')
   assert costs.repetition(text, CHIP) == (1.0, 1.0)
   assert costs.repetition('', CHIP) == (1.0, 1.0)
+
+
+def test_products_in_a_loop_count_as_often_as_it_turns():
+  """Plain and in a fusion, beside one convolution that runs once."""
+  product = 'window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_01io->b01f'
+  once, turned = 2 * 10 * 10 * 4 * 4, 2 * 10 * 10 * 4 * 4
+  text = f"""\
+%fused (v: f32[1,4,4,4], u: f32[3,3,4,4]) -> f32[1,4,4,4] {{
+  %v = f32[1,4,4,4]{{3,2,1,0}} parameter(0)
+  %u = f32[3,3,4,4]{{3,2,1,0}} parameter(1)
+  ROOT %inner = f32[1,4,4,4]{{3,2,1,0}} convolution(%v, %u), {product}
+}}
+
+%body (p: (f32[1,4,4,4], f32[3,3,4,4])) -> (f32[1,4,4,4], f32[3,3,4,4]) {{
+  %p = (f32[1,4,4,4]{{3,2,1,0}}, f32[3,3,4,4]{{3,2,1,0}}) parameter(0)
+  %x = f32[1,4,4,4]{{3,2,1,0}} get-tuple-element(%p), index=0
+  %k = f32[3,3,4,4]{{3,2,1,0}} get-tuple-element(%p), index=1
+  %y = f32[1,4,4,4]{{3,2,1,0}} fusion(%x, %k), kind=kOutput, calls=%fused
+  ROOT %t = (f32[1,4,4,4]{{3,2,1,0}}, f32[3,3,4,4]{{3,2,1,0}}) tuple(%y, %k)
+}}
+
+%condition (q: (f32[1,4,4,4], f32[3,3,4,4])) -> pred[] {{
+  %q = (f32[1,4,4,4]{{3,2,1,0}}, f32[3,3,4,4]{{3,2,1,0}}) parameter(0)
+  %bound = s32[] constant(7)
+  ROOT %lt = pred[] compare(%bound, %bound), direction=LT
+}}
+
+ENTRY %main (a: f32[1,4,4,4], b: f32[3,3,4,4]) -> f32[1,4,4,4] {{
+  %a = f32[1,4,4,4]{{3,2,1,0}} parameter(0)
+  %b = f32[3,3,4,4]{{3,2,1,0}} parameter(1)
+  %c = f32[1,4,4,4]{{3,2,1,0}} convolution(%a, %b), {product}
+  %init = (f32[1,4,4,4]{{3,2,1,0}}, f32[3,3,4,4]{{3,2,1,0}}) tuple(%c, %b)
+  %loop = (f32[1,4,4,4]{{3,2,1,0}}, f32[3,3,4,4]{{3,2,1,0}}) while(%init), \
+condition=%condition, body=%body
+  ROOT %d = f32[1,4,4,4]{{3,2,1,0}} get-tuple-element(%loop), index=0
+}}
+"""
+  quick_memory = dataclasses.replace(CHIP, memory_rate=1e9)
+  found = costs.repetition(text, quick_memory)
+  assert found.seconds == pytest.approx((once + 7 * turned) / (once + turned))
+
+
+@pytest.mark.parametrize(
+  ('there', 'here'),
+  [
+    ('%sum = f32[16]{0} add', '%sum = f32[16]{0:N(8)} ?add'),  # no such kind
+    ('ROOT %in_place', '%in_place'),  # a computation without a result
+    ('calls=%cut', 'calls=%gone'),
+    ('copy(%b)', 'copy(%gone)'),
+    ('%rows = f32[8,16]{1,0} parameter(0)', '%rows = f32[8,16]{1,0} argument'),
+  ],
+)
+def test_what_cannot_be_read_costs_nothing_and_loses_no_plan(there, here):
+  assert there in LOOP
+  found = costs.repetition(LOOP.replace(there, here), CHIP)
+  assert 1.0 <= found.moved <= 7.0
+
+
+def test_operands_may_stand_without_their_mark():
+  assert costs.repetition(LOOP.replace('%', ''), CHIP) == costs.repetition(
+    LOOP, CHIP
+  )
 
 
 def test_the_slower_of_products_and_memory_is_what_counts():

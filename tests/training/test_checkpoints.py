@@ -88,8 +88,9 @@ def test_a_checkpoint_whose_parameters_were_named_otherwise(tmp_path):
     with pytest.raises(checkpoints.AnotherRun) as caught:
       saved.resume(now, IDENTITY)
   said = str(caught.value)
-  assert 'checkpoints/1 is of another model or an older release: parameter' in (
-    said
+  assert (
+    'checkpoints/1 is of another model, optimizer or release: parameter'
+    in (said)
   )
   assert 'block/kernel is not there in it and (8, 8) here; give' in said
   assert '\n' not in said

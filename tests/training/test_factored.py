@@ -75,7 +75,9 @@ def test_a_checkpoint_with_placeholders_is_of_an_older_release(tmp_path):
   whole = optax.adafactor(1e-2, min_dim_size_to_factor=128)
   with checkpoints.Checkpoints(tmp_path) as saved:
     saved.save(1, _state(whole.init(PARAMS)), {})
-    with pytest.raises(checkpoints.AnotherRun, match='an older release') as e:
+    with pytest.raises(
+      checkpoints.AnotherRun, match='optimizer or release'
+    ) as e:
       saved.resume(_state(_ours().init(PARAMS)), {})
   assert "the optimizer's 0/v/kernel is (1,) in it and not there here" in str(
     e.value

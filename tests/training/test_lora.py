@@ -44,19 +44,24 @@ def test_attention_alone_has_factors():
     lora.LoRA(rank=0)
 
 
+@pytest.mark.parametrize(
+  'kind', [optimizers.Adam, optimizers.Adafactor, optimizers.Muon]
+)
 @pytest.mark.parametrize('freeze', ['^down_', None])
-def test_what_is_frozen_stays_bit_for_bit(freeze):
+def test_what_is_frozen_stays_bit_for_bit(freeze, kind):
   """By path, or all of the network where factors are trained."""
   given = {'freeze': freeze} if freeze else {'lora': LORA}
   job = tiny_job.config('text', **given)
   params = {
-    name: {'query': {'kernel': jnp.full([8, 8], 0.3), 'bias': jnp.ones(8)}}
+    name: {
+      'query': {'kernel': jnp.full([128, 160], 0.3), 'bias': jnp.ones(160)}
+    }
     for name in ('down_4_attention', 'middle_attention')
   }
   if not freeze:
     params = lora.with_factors(LORA, params, jax.random.key(0))
   rate = optimizers.LearningRate(peak=0.1, warmup=0)
-  optimizer = optimizers.make(optimizers.Adam(), rate, 1.0, job.is_frozen)
+  optimizer = optimizers.make(kind(), rate, 1.0, job.is_frozen)
   frozen = optimizers.frozen_leaves(job.is_frozen, params)
 
   @jax.jit

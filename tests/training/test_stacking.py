@@ -8,7 +8,7 @@ import pytest
 
 from imagen_jax import partitioning
 from imagen_jax.planning import collectives
-from imagen_jax.training import optimizers, stacking
+from imagen_jax.training import optimizers, stacking, state
 
 RATE = optimizers.LearningRate(peak=1e-2, warmup=2)
 SHAPES = {  # the large ones are factored by Adafactor
@@ -61,6 +61,53 @@ def test_updates_and_state_are_those_of_each_leaf(optimizer):
     (updates, state), expected_state = found, expected[1]
     params = optax.apply_updates(params, updates)
   assert all(np.any(x != 0) for x in jax.tree.leaves(updates))
+
+
+@pytest.mark.parametrize('keep', [True, False])
+@pytest.mark.parametrize(
+  'optimizer',
+  [
+    optimizers.Adafactor(),
+    optimizers.Adafactor(multiply_by_parameter_scale=True),
+    optimizers.Adam(),
+  ],
+)
+def test_a_step_with_large_leaves_apart_is_that_of_each_leaf(optimizer, keep):
+  """The small ones are averaged together; a step that is skipped is none."""
+  plain, stacked = (
+    optimizers.make(optimizer, RATE, clip=1.0, stacked=s) for s in (False, True)
+  )
+  params = _tree(0)
+  before = state.TrainState(
+    step=jnp.int32(5), params=params, ema=_tree(9), opt=plain.init(params)
+  )
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(), jax.devices()[:1])
+  shardings = jax.tree.map(lambda _: partitioning.replicated(mesh), before)
+  stacks = stacking.of_equal_leaves(params)
+  small = stacking.of_equal_leaves(params, below=1000)
+  assert sorted(map(len, small.groups)) == [1, 1, 1, 1, 1, 2]
+
+  @jax.jit
+  def together(before, grads, keep):
+    updating = stacking.apart(stacked, stacks, shardings)
+    return state.apply_gradients(
+      before, stacks.join(grads), updating, 0.9, keep=keep, stacks=small
+    )
+
+  @jax.jit
+  def each(before, grads, keep):
+    return state.apply_gradients(before, grads, plain, 0.9, keep=keep)
+
+  grads = _tree(1) if keep else jax.tree.map(lambda x: x * jnp.nan, _tree(1))
+  given = before, grads, jnp.bool_(keep)
+  found, expected = together(*given), each(*given)
+  assert jax.tree.structure(found) == jax.tree.structure(before)
+  jax.tree.map(_close, expected, found)
+  assert int(found.step) == 6
+  moved = [
+    np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (found.ema, _tree(9))))
+  ]
+  assert all(moved) if keep else not any(moved)
 
 
 def test_equal_leaves_are_one_computation():
