@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from imagen_jax.models import convolution
+
 REMATS = ('none', 'products', 'blocks')
 _PRODUCTS = ('conv_general_dilated', 'dot_general')
 
@@ -142,7 +144,8 @@ def _run_group(execution, group, params, x, context):
 
   def step(x, inputs):
     params, extra = inputs
-    x = compute(params, x, extra, context)
+    with convolution.in_a_loop():
+      x = compute(params, x, extra, context)
     return x, x
 
   stacked = jax.tree.map(lambda *p: jnp.stack(p), *zip(trees, extras))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from imagen_jax import partitioning
+from imagen_jax.models import convolution
 from imagen_jax.training import compute as compute_lib
 from imagen_jax.training import lora as lora_lib
 from imagen_jax.training import noise_levels, optimizers, stacking
@@ -53,7 +54,8 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
     """The same by a scan over parts of the batch, for less memory."""
 
     def add(total, part):
-      found = gradients(params, encoder_params, *part)
+      with convolution.in_a_loop():
+        found = gradients(params, encoder_params, *part)
       return jax.tree.map(lambda t, x: t + x.astype(t.dtype), total, found), ()
 
     zeros = jax.tree.map(

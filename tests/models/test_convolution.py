@@ -1,15 +1,19 @@
 """Convolutions' gradients, written out for CPUs, against XLA's and sums."""
 
+import contextlib
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import accelerators, partitioning, stages
+from imagen_jax import accelerators, jobs, partitioning, stages
 from imagen_jax.models import convolution
 from imagen_jax.planning import compiling
-from imagen_jax.training import flops
-from tests import tiny_cascade
+from imagen_jax.training import compute, flops
+from imagen_jax.training import state as state_lib
+from tests import tiny_cascade, tiny_job
 
 SHAPES = {  # b, h, w, c, o, k
   'some pictures at once': (8, 16, 16, 3, 5, 3),
@@ -28,7 +32,9 @@ def _arrays(b, h, w, c, o, k):
 
 
 def _gradients(f, x, kernel, g):
-  return jax.vjp(f, x, kernel)[1](g)
+  """As in a loop, whatever the size."""
+  with convolution.in_a_loop():
+    return jax.vjp(f, x, kernel)[1](g)
 
 
 def _plain(x, kernel):
@@ -62,9 +68,7 @@ def test_the_kernels_gradient_is_the_sum_over_positions():
     for j in range(3):
       near = padded[:, i : i + x.shape[1], j : j + x.shape[2]]
       expected[i, j] = np.einsum('bhwc,bhwo->co', near, np.float64(g))
-  _, found = jax.grad(
-    lambda x, k: (convolution.convolve(x, k) * g).sum(), (0, 1)
-  )(x, kernel)
+  _, found = _gradients(convolution.convolve, x, kernel, g)
   _close([found], [np.float32(expected)])
 
 
@@ -82,7 +86,8 @@ def test_in_a_loop_as_well():
   def loss(kernel, convolve):
     def add(total, part):
       x, g = (y[None] for y in part)
-      return total + (convolve(x, kernel) * g).sum(), ()
+      with convolution.in_a_loop():
+        return total + (convolve(x, kernel) * g).sum(), ()
 
     return jax.lax.scan(add, 0.0, (x, g))[0]
 
@@ -128,15 +133,59 @@ def test_a_batch_spread_over_devices_is_summed_once():
   assert exchange.size == kernel.nbytes
 
 
+@pytest.mark.parametrize('looped', [True, False])
 @pytest.mark.parametrize('resolution', [8, 16], ids=['base', 'efficient'])
-def test_both_networks_convolve_so(resolution):
-  """All convolutions that keep the grid; those that halve it are XLA's."""
+def test_both_networks_convolve_so(resolution, looped):
+  """In a loop all convolutions that keep the grid, elsewhere large ones."""
   stage = tiny_cascade.stage(resolution)
   network, inputs = stages.network(stage), stages.example_inputs(stage)
   shapes = stages.param_shapes(stage)
-  program = str(
-    jax.make_jaxpr(lambda p: network.apply({'params': p}, **inputs))(shapes)
-  )
+  with convolution.in_a_loop() if looped else contextlib.nullcontext():
+    program = str(
+      jax.make_jaxpr(lambda p: network.apply({'params': p}, **inputs))(shapes)
+    )
   kernels = [x for x in jax.tree.leaves(shapes) if x.ndim == 4]
-  strided = program.count('window_strides=(2, 2)')
-  assert program.count('name=convolve') == len(kernels) - strided > 5
+  if looped:
+    kept = len(kernels) - program.count('window_strides=(2, 2)')
+    assert kept > 5
+  else:
+    kept = sum(x.shape[:2] == (1, 1) for x in kernels)
+  assert program.count('name=_convolve') == kept
+
+
+@pytest.mark.parametrize(
+  ('b', 'side', 'c', 'k', 'written_out'),
+  [(4, 64, 128, 3, True), (4, 16, 512, 3, False), (8, 32, 32, 3, False),
+   (1, 4, 8, 1, True)],
+)  # fmt: skip
+def test_outside_of_loops_it_is_written_out_where_xla_is_slow(
+  b, side, c, k, written_out
+):
+  shapes = [
+    jax.ShapeDtypeStruct(s, jnp.float32)
+    for s in ((b, side, side, c), (k, k, c, c))
+  ]
+  program = str(jax.make_jaxpr(convolution.convolve)(*shapes))
+  assert ('_convolve' in program) is written_out
+
+
+@pytest.mark.parametrize(
+  'settings', [{'scan': True}, {'micro_batches': 2}], ids=['blocks', 'parts']
+)
+def test_loops_of_a_step_are_known(settings):
+  """Blocks that are scanned, and a batch in parts."""
+  job = tiny_job.config('text', compute=compute.Compute(**settings))
+  model = dataclasses.replace(
+    job.stage.model, blocks=(3,) * len(job.stage.model.blocks)
+  )
+  job = dataclasses.replace(
+    job, stage=dataclasses.replace(job.stage, model=model)
+  )
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(), jax.devices()[:1])
+  state, shardings, optimizer = jobs.make_state(job, mesh, state_lib.describe)
+  step = jobs.make_train_step(job, optimizer, None, mesh, shardings)
+  program = str(step.trace(state, {}, jobs.batch_shapes(job, mesh)).jaxpr)
+  # What is written out is a choice by platform, outside of loops for kernels
+  # of one position alone.
+  alone = [x for x in jax.tree.leaves(state.params) if x.shape[:2] == (1, 1)]
+  assert program.count('platform_index[') > len(alone) > 0
