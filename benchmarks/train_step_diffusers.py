@@ -138,7 +138,7 @@ def our_parts(args):
   for i, width in enumerate(shared.widths):
     side = SIDE >> i
     where = f'{side} x {side} x {width}'
-    conv = nn.Conv(width, (3, 3))
+    conv = layers.conv3x3(width, 'float32', 'conv')
     made[f'convolution, {where}'] = both_ways(conv, side, width)
     made[f'norm and activation, {where}'] = both_ways(
       NormAndSwish(), side, width
