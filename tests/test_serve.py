@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def start(*flags):
   """A server process and its address."""
+  # A shell has its background jobs ignore Ctrl-C, and so would the server.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   process = subprocess.Popen(
     [
       sys.executable,
@@ -47,7 +49,10 @@ def test_a_picture_is_drawn_and_kept_and_ctrl_c_ends(tmp_path):
       data = guest.get(f'/png/{id}')
     finally:
       process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    try:
+      out, err = process.communicate(timeout=60)
+    finally:
+      process.kill()  # or the test would wait for ever
   assert process.returncode == 0 and 'Traceback' not in err
   assert out == (
     f'stopped; the 1 pictures of the history are kept in {tmp_path / "a/b"}\n'
