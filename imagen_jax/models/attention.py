@@ -38,31 +38,48 @@ def _attend(queries, keys, values, mask):
 
 
 def _forward(queries, keys, values, mask):
+  # The scale is put on n k numbers and the mask on m, in place of n m: what
+  # reads and writes the weights is what attention costs on a CPU. In bfloat16
+  # the scale is exact for heads of 4, 16, 64, 256.
   logits = jnp.einsum(
-    'bhnk,bhmk->bhnm', queries, keys, preferred_element_type=jnp.float32
+    'bhnk,bhmk->bhnm',
+    queries * _scale(queries),
+    keys,
+    preferred_element_type=jnp.float32,
   )
-  logits *= queries.shape[-1] ** -0.5
-  if jnp.issubdtype(mask.dtype, jnp.floating):
-    logits += jnp.log(jnp.maximum(mask, 1e-30))[:, None, None, :]
-    mask = mask > 0
-  logits = jnp.where(mask[:, None, None, :], logits, _MASKED)
+  logits += _bias(mask)[:, None, None, :]
   weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
   out = jnp.einsum('bhnm,bhmk->bhnk', weights, values)
   return out, (queries, keys, values, weights, out)
 
 
+def _scale(queries):
+  """k^-1/2 of queries [..., k], in their type."""
+  return jnp.asarray(queries.shape[-1] ** -0.5, queries.dtype)
+
+
+def _bias(mask):
+  """What a mask adds to logits, float32."""
+  if jnp.issubdtype(mask.dtype, jnp.floating):
+    share = jnp.log(jnp.maximum(mask.astype(jnp.float32), 1e-30))
+    return jnp.where(mask > 0, share, _MASKED)
+  return jnp.where(mask, 0.0, _MASKED)
+
+
 def _backward(kept, g):
   queries, keys, values, weights, out = kept
-  mean = (out.astype(jnp.float32) * g).sum(axis=-1, keepdims=True)
+  scaled = g * _scale(queries)
+  mean = (out.astype(jnp.float32) * scaled).sum(axis=-1, keepdims=True)
   back = jnp.einsum(
-    'bhnk,bhmk->bhnm', g, values, preferred_element_type=jnp.float32
+    'bhnk,bhmk->bhnm', scaled, values, preferred_element_type=jnp.float32
   )
-  back = weights * (back - mean) * queries.shape[-1] ** -0.5  # of the logits
-  back = back.astype(queries.dtype)
+  back = (weights * (back - mean)).astype(queries.dtype)  # of q k, unscaled
+  # Keys and values last, not first: half the time on a CPU, where the product
+  # need not turn the n m weights round. On a TPU the programs are the same.
   return (
     jnp.einsum('bhnm,bhmk->bhnk', back, keys),
-    jnp.einsum('bhnm,bhnk->bhmk', back, queries),
-    jnp.einsum('bhnm,bhnk->bhmk', weights, g),
+    jnp.einsum('bhnk,bhnm->bhkm', queries, back).swapaxes(2, 3),
+    jnp.einsum('bhnk,bhnm->bhkm', g, weights).swapaxes(2, 3),
     None,
   )
 
