@@ -9,7 +9,7 @@ that a batch computed in parts gives the gradients of one computed at once.
 import jax
 import jax.numpy as jnp
 
-from imagen_jax import partitioning
+from imagen_jax import partitioning, xla_options
 from imagen_jax.models import convolution
 from imagen_jax.training import compute as compute_lib
 from imagen_jax.training import lora as lora_lib
@@ -108,4 +108,5 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
     train_step,
     donate_argnums=0,
     out_shardings=(shardings, partitioning.replicated(mesh)),
+    compiler_options=xla_options.of(mesh),
   )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import jobs, partitioning, stages
+from imagen_jax import jobs, partitioning, stages, xla_options
 from imagen_jax.training import compute, noise_levels, optimizers, update
 from imagen_jax.training import lora as lora_lib
 from imagen_jax.training import state as state_lib
@@ -219,3 +219,10 @@ def test_micro_batches_that_do_not_divide():
     partitioning.check_batch(16, mesh, 3)
   with pytest.raises(ValueError, match='micro_batches is 0; it must be at'):
     compute.Compute(micro_batches=0)
+
+
+def test_step_is_compiled_with_the_options_of_its_devices(monkeypatch):
+  asked = {'xla_cpu_that_is_gone': '1'}
+  monkeypatch.setattr(xla_options, 'of', lambda mesh: asked)
+  with pytest.raises(jax.errors.JaxRuntimeError, match='xla_cpu_that_is_gone'):
+    _stepped.__wrapped__(compute.Compute(), WHOLE)
