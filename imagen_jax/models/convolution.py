@@ -3,9 +3,11 @@
   convolve(x [b, h, w, c], kernel [k, k, c, o]) -> [b, h, w, o], k odd
 
 On an accelerator the gradient is XLA's. On a CPU it is written out where that
-is faster, as plain convolutions and matrix products. XLA's own for a kernel
-runs at a third of the machine's rate there on large pictures, at a tenth by
-position (k = 1), and forty times slower in loops: micro-batches, equal blocks.
+is faster, as plain convolutions and matrix products. XLA's own for a kernel is
+forty times slower there in loops: micro-batches, equal blocks. Outside of loops
+it depends on who computes it: YNNPACK runs at a third of the machine's rate on
+large pictures and at a tenth by position (k = 1), Eigen (see `xla_options`) as
+fast as this.
 """
 
 import contextlib
