@@ -37,6 +37,17 @@ def test_an_option_that_xla_does_not_know_is_left_out(
   assert xla_options.of(partitioning.make_mesh()) is None
 
 
+def test_another_failure_is_not_taken_for_an_unknown_option(
+  untried, monkeypatch
+):
+  def fail(*args, **settings):
+    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED')
+
+  monkeypatch.setattr(xla_options.jax, 'jit', fail)
+  with pytest.raises(jax.errors.JaxRuntimeError, match='RESOURCE_EXHAUSTED'):
+    xla_options.of(partitioning.make_mesh())
+
+
 def test_convolutions_and_products_stay_with_xla():
   """Of all releases: those that know no YNNPACK need no option."""
   options = xla_options.of(partitioning.make_mesh())

@@ -13,9 +13,9 @@ that alone was half of the backward pass at 1,024 positions.
 import jax
 import jax.numpy as jnp
 
-# Any finite number this low gives weight 0 after a float32 softmax, and unlike
-# -inf it keeps a row without a single true key free of NaN.
-_MASKED = -1e9
+# Added to a float32 logit, this leaves nothing of it: weight 0, and unlike with
+# -inf a row without a single true key is the mean of all values, not NaN.
+_MASKED = -1e30
 
 
 def attend(queries, keys, values, mask):
@@ -38,24 +38,27 @@ def _attend(queries, keys, values, mask):
 
 
 def _forward(queries, keys, values, mask):
-  # The scale is put on n k numbers and the mask on m, in place of n m: what
-  # reads and writes the weights is what attention costs on a CPU. In bfloat16
-  # the scale is exact for heads of 4, 16, 64, 256.
+  early, late = _scales(queries)
   logits = jnp.einsum(
     'bhnk,bhmk->bhnm',
-    queries * _scale(queries),
+    queries * early,
     keys,
     preferred_element_type=jnp.float32,
   )
-  logits += _bias(mask)[:, None, None, :]
+  logits = logits * late + _bias(mask)[:, None, None, :]
   weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
   out = jnp.einsum('bhnm,bhmk->bhnk', weights, values)
   return out, (queries, keys, values, weights, out)
 
 
-def _scale(queries):
-  """k^-1/2 of queries [..., k], in their type."""
-  return jnp.asarray(queries.shape[-1] ** -0.5, queries.dtype)
+def _scales(queries):
+  """k^-1/2 as two factors: of queries [..., k], and of logits.
+
+  Queries are fewer, and what reads and writes n m numbers is what attention
+  costs on a CPU. In 16 bits they would be rounded once more.
+  """
+  scale = queries.shape[-1] ** -0.5
+  return (scale, 1.0) if queries.dtype == jnp.float32 else (1.0, scale)
 
 
 def _bias(mask):
@@ -68,14 +71,16 @@ def _bias(mask):
 
 def _backward(kept, g):
   queries, keys, values, weights, out = kept
-  scaled = g * _scale(queries)
+  early, late = _scales(queries)
+  scaled = g * early
   mean = (out.astype(jnp.float32) * scaled).sum(axis=-1, keepdims=True)
   back = jnp.einsum(
     'bhnk,bhmk->bhnm', scaled, values, preferred_element_type=jnp.float32
   )
-  back = (weights * (back - mean)).astype(queries.dtype)  # of q k, unscaled
+  back = weights * (back - mean) * late  # of the product of queries and keys
+  back = back.astype(queries.dtype)
   # Keys and values last, not first: half the time on a CPU, where the product
-  # need not turn the n m weights round. On a TPU the programs are the same.
+  # need not turn the n m weights round. A TPU does the same either way.
   return (
     jnp.einsum('bhnm,bhmk->bhnk', back, keys),
     jnp.einsum('bhnk,bhnm->bhkm', queries, back).swapaxes(2, 3),

@@ -138,33 +138,13 @@ def conv1x1(features, dtype, name, init=_LECUN):
   )
 
 
-def dense(features, dtype, name, **settings):
-  """A linear map of the last axis, [..., c] -> [..., features].
-
-  All positions are one axis of its product: a CPU, given several, copies them
-  for the gradient of the kernel, which takes as long as the product.
-  """
-  return nn.Dense(
-    features, dtype=dtype, dot_general=_flat_product, name=name, **settings
-  )
-
-
-def _flat_product(x, kernel, dimensions, **settings):
-  """`lax.dot_general` of x [..., c] and kernel [c, o], as `nn.Dense` asks."""
-  rows = x.reshape(-1, x.shape[-1])
-  assert dimensions == (((x.ndim - 1,), (0,)), ((), ())), dimensions
-  flat = (((1,), (0,)), ((), ()))
-  y = jax.lax.dot_general(rows, kernel, flat, **settings)
-  return y.reshape(*x.shape[:-1], -1)
-
-
 def project(x, heads, head_width, dtype, name):
   """Linear map into heads, without bias. [b, n, c] -> [b, n, heads, width].
 
   The kernel stays a matrix [c, heads width], whatever the number of heads.
   """
-  y = dense(heads * head_width, dtype, name, use_bias=False)(x)
-  return y.reshape(*x.shape[:-1], heads, head_width)
+  x = nn.Dense(heads * head_width, use_bias=False, dtype=dtype, name=name)(x)
+  return x.reshape(*x.shape[:-1], heads, head_width)
 
 
 class LogSNREmbedding(nn.Module):
@@ -262,7 +242,7 @@ class FusedAttention(nn.Module):
     values = jnp.concatenate([text_values, values], axis=1)
     seen = jnp.concatenate([mask, jnp.ones((b, h * w), bool)], axis=1)
     y = attention.attend(queries, keys, values, seen)
-    y = dense(c, self.dtype, 'output', kernel_init=_ZEROS)(y)
+    y = nn.Dense(c, kernel_init=_ZEROS, dtype=self.dtype, name='output')(y)
     return x + y.reshape(x.shape)
 
 
@@ -284,7 +264,7 @@ class CrossAttention(nn.Module):
     y = y.reshape(b, h * w, c)
     queries = project(y, self.heads, self.head_width, self.dtype, 'query')
     y = attention.attend(queries, text_keys, text_values, mask)
-    y = dense(c, self.dtype, 'output', kernel_init=_ZEROS)(y)
+    y = nn.Dense(c, kernel_init=_ZEROS, dtype=self.dtype, name='output')(y)
     return x + y.reshape(x.shape)
 
 

@@ -23,7 +23,7 @@ _LARGE = 1 << 20
 
 
 def make_train_step(config, optimizer, embed, mesh, shardings):
-  """The jitted step.
+  """The jitted step, compiled with `xla_options`: not for use inside a jit.
 
   Args:
     config: has stage, compute, seed, caption_dropout, max_aug_level,

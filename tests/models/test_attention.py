@@ -78,6 +78,48 @@ def test_attend_without_any_true_key_is_finite():
     assert np.isfinite(gradient(x, x, x)).all()
 
 
+@pytest.mark.parametrize('scale', [1, 100, 1e6])
+def test_attend_without_any_true_key_is_the_mean_of_all(scale):
+  queries, keys = scale * _normal(1, 3, 1, 8), _normal(1, 5, 1, 8, seed=1)
+  values = _normal(1, 5, 1, 8, seed=2)
+  out = attention.attend(queries, keys, values, jnp.zeros((1, 5), bool))
+  expected = np.broadcast_to(values.mean(axis=1), out.shape)
+  np.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', layers.DTYPES)
+def test_a_masked_key_gets_nothing_however_large(dtype):
+  large = min(1e12, 0.5 * float(jnp.finfo(dtype).max))  # logits of 2e24
+  keys = jnp.array([1, large], dtype).reshape(1, 2, 1, 1).repeat(4, axis=3)
+  values = jnp.array([1, 2], dtype).reshape(1, 2, 1, 1)
+  queries = jnp.full((1, 1, 1, 4), large, dtype)
+  for mask in (jnp.array([[True, False]]), jnp.array([[1.0, 0.0]])):
+    out = attention.attend(queries, keys, values, mask)
+    np.testing.assert_array_equal(out, [[[1]]])
+
+
+@pytest.mark.parametrize('width', [64, 192])
+def test_attend_rounds_bfloat16_no_more_than_its_inputs(width):
+  """Relative, with peaked weights; 192 is the head width of SR2, 400M."""
+  shapes = [(1, 64, 1, width)] + [(1, 77, 1, width)] * 2 + [(1, 64, 1, width)]
+  queries, keys, values, g = (
+    _normal(*shape, seed=seed).astype(jnp.bfloat16)
+    for seed, shape in enumerate(shapes)
+  )
+  queries *= 12
+  mask = jnp.ones((1, 77), bool)
+  out, pull = jax.vjp(
+    lambda *x: attention.attend(*x, mask), queries, keys, values
+  )
+  found = [x[0, :, 0] for x in pull(g.reshape(out.shape))]
+  one = [x[0, :, 0] for x in (queries, keys, values)]
+  expected = _attend_gradients(*one, mask[0], g[0, :, 0])
+  pairs = [(out[0], _attend(*one, mask[0])), *zip(found, expected)]
+  for (x, y), most in zip(pairs, [3e-3, 1e-2, 1e-2, 3e-3], strict=True):
+    assert x.dtype == jnp.bfloat16
+    assert np.linalg.norm(np.float64(x) - y) / np.linalg.norm(y) < most
+
+
 @pytest.mark.parametrize('dtype', layers.DTYPES)
 def test_attend_averages_many_large_values_without_overflow(dtype):
   """Their sum is beyond float16."""
