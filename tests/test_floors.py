@@ -23,6 +23,7 @@ FLOORS = {
   'fields': 0,  # types of the configurations' values
   'models': 1,
   'compilation_cache': 1,
+  'xla_options': 1,  # of the train step on a CPU
   'partitioning': 1,
   'flags': 1,  # of the command lines
   'weights': 1,  # safetensors files
