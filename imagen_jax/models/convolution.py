@@ -6,8 +6,8 @@ On an accelerator the gradient is XLA's. On a CPU it is written out where that
 is faster, as plain convolutions and matrix products. XLA's own for a kernel is
 forty times slower there in loops: micro-batches, equal blocks. Outside of loops
 it depends on who computes it: YNNPACK runs at a third of the machine's rate on
-large pictures and at a tenth by position (k = 1), Eigen (see `xla_options`) as
-fast as this.
+large pictures and at a tenth by position (k = 1); Eigen (see `xla_options`) is
+as fast as this for many pictures, but takes half as long again for one or two.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ import jax.numpy as jnp
 
 _LAYOUT = ('NHWC', 'HWIO', 'NHWC')
 # What is smaller, XLA does as fast or faster: values of x, and positions of a
-# picture (measured with 16 to 512 channels on a core with AVX-512).
-_MANY, _WIDE = 1 << 19, 16 * 16
+# picture (measured with 16 to 512 channels on a core with AVX-512). Not so for
+# few pictures: it takes the batch for channels.
+_MANY, _WIDE, _FEW = 1 << 19, 16 * 16, 2
 # Of one product on a CPU: enough for its rate, few enough that the columns of
 # some hundred channels stay in a core's cache.
 _POSITIONS = 1024
@@ -41,9 +42,9 @@ def in_a_loop():
 
 def convolve(x, kernel):
   """Padded with zeros: [b, h, w, c], [k, k, c, o] -> [b, h, w, o]."""
-  _, h, w, _ = x.shape
+  b, h, w, _ = x.shape
   large = h * w > _WIDE and x.size >= _MANY
-  if large or kernel.shape[0] == 1 or _looped.get():
+  if b <= _FEW or large or kernel.shape[0] == 1 or _looped.get():
     return _convolve(x, kernel)
   return _plain(x, kernel)
 

@@ -139,6 +139,7 @@ def test_both_networks_convolve_so(resolution, looped):
   """In a loop all convolutions that keep the grid, elsewhere large ones."""
   stage = tiny_cascade.stage(resolution)
   network, inputs = stages.network(stage), stages.example_inputs(stage)
+  inputs = jax.tree.map(lambda x: np.repeat(x, 4, axis=0), inputs)  # not few
   shapes = stages.param_shapes(stage)
   with convolution.in_a_loop() if looped else contextlib.nullcontext():
     program = str(
@@ -156,7 +157,7 @@ def test_both_networks_convolve_so(resolution, looped):
 @pytest.mark.parametrize(
   ('b', 'side', 'c', 'k', 'written_out'),
   [(4, 64, 128, 3, True), (4, 16, 512, 3, False), (8, 32, 32, 3, False),
-   (1, 4, 8, 1, True)],
+   (3, 4, 8, 1, True), (2, 4, 8, 3, True), (3, 4, 8, 3, False)],
 )  # fmt: skip
 def test_outside_of_loops_it_is_written_out_where_xla_is_slow(
   b, side, c, k, written_out
