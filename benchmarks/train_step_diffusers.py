@@ -106,9 +106,11 @@ def our_parts(args):
   import jax.numpy as jnp
   from flax import linen as nn
 
+  from imagen_jax import partitioning, xla_options
   from imagen_jax.models import layers
 
   shared = sizes(args)
+  options = xla_options.of(partitioning.make_mesh())  # as the step has them
 
   class NormAndSwish(nn.Module):
     @nn.compact
@@ -131,7 +133,7 @@ def our_parts(args):
     def loss(params, x):
       return jnp.square(module.apply(params, x)).sum()
 
-    grad = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    grad = jax.jit(jax.grad(loss, argnums=(0, 1)), compiler_options=options)
     return lambda: jax.block_until_ready(grad(params, x))
 
   made = {}
