@@ -107,6 +107,7 @@ setuptools.setup(
       '**/*.model',
     ]
   },
+  entry_points={'console_scripts': ['imagen-jax = imagen_jax.__main__:main']},
   install_requires=CORE,
   extras_require=EXTRAS,
   classifiers=[

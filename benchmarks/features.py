@@ -21,11 +21,12 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from imagen_jax import cli, train, weights  # noqa: E402
+from imagen_jax import train  # noqa: E402
 from imagen_jax.data import coco  # noqa: E402
 from imagen_jax.evaluation import inception_features, protocols  # noqa: E402
+from imagen_jax.files import weights  # noqa: E402
 from imagen_jax.models import inception  # noqa: E402
-from imagen_jax.training import flops  # noqa: E402
+from imagen_jax.training import flops, gin_jobs  # noqa: E402
 
 
 def main():
@@ -73,9 +74,9 @@ def paper():
   """Operations of drawing one picture of coco30k with the paper's networks."""
   total, protocol = 0, protocols.PROTOCOLS['coco30k']
   for leaf, sampling in zip(('base64_2b', 'sr256_600m'), protocol.stages):
-    cli.gin.clear_config()
+    gin_jobs.gin.clear_config()
     path = ROOT / 'gin' / f'{leaf}.gin'
-    stage = cli.configure([path], [], train.TrainConfig).stage
+    stage = gin_jobs.configure([path], [], train.TrainConfig).stage
     calls = sampling.steps * 2  # with guidance, and without
     total += calls * flops.per_image(stage, stage.resolution)
   return total

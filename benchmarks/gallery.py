@@ -22,7 +22,8 @@ import PIL.ImageFont
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from imagen_jax import pictures, sample
+from imagen_jax import sample
+from imagen_jax.files import pictures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs' / 'sampling.md'

@@ -19,12 +19,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from imagen_jax.data.emoji_scenes import checker, drawing, source  # noqa: E402
-from imagen_jax.evaluation import (  # noqa: E402
-  feature_statistics,
-  judge_examples,
-  sides,
-)
-from imagen_jax.evaluation import judge as judge_lib  # noqa: E402
+from imagen_jax.evaluation import feature_statistics, picture_sets  # noqa: E402
+from imagen_jax.evaluation.scenes import judge as judge_lib  # noqa: E402
+from imagen_jax.evaluation.scenes import judge_examples  # noqa: E402
 
 
 def blurred(pictures, deviation):
@@ -106,7 +103,7 @@ def main():
 
   def distance(pictures):
     found = feature_statistics.of(judge(pictures), 0)
-    return sides.distance(found, reference)['fid']
+    return picture_sets.distance(found, reference)['fid']
 
   least = distance(clean)
   print(

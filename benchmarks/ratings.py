@@ -28,9 +28,9 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from imagen_jax import pictures  # noqa: E402
 from imagen_jax.data.emoji_scenes import drawing, prompts  # noqa: E402
 from imagen_jax.evaluation.ratings import archive  # noqa: E402
+from imagen_jax.files import pictures  # noqa: E402
 
 PROMPTS = 200  # as many are fixed
 EACH = 8  # pictures of a prompt: more pairs than anyone gets through

@@ -25,14 +25,15 @@ PROMPT = 'a red fox at sunset'
 # Says when the first step is done, and ends.
 FIRST_STEP = """
 import os, sys
-from imagen_jax import cascade, compilation_cache
+from imagen_jax.parallel import compilation
+from imagen_jax.sampling import cascade
 
 def told(name, step, steps):
   if step:
     print(name, flush=True)
     os._exit(0)
 
-compilation_cache.enable()
+compilation.enable_cache()
 drawn = cascade.load_cascade(sys.argv[1] or None)
 drawn.sample([sys.argv[2]], preset=sys.argv[3] or None, progress=told)
 """

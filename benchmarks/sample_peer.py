@@ -45,8 +45,9 @@ class Ours:
     sys.path.insert(0, str(ROOT))
     import jax
 
-    from imagen_jax import stage_programs, stages
+    from imagen_jax import stages
     from imagen_jax.diffusion import grids, schedules
+    from imagen_jax.sampling import stage_programs
 
     self.jax, self.batch = jax, batch
     self.stage = stages.Stage(
@@ -104,7 +105,7 @@ class Ours:
     self.apply = jax.jit(lambda p, *given: network.apply({'params': p}, *given))
 
   def draw(self):
-    from imagen_jax import stage_sampler
+    from imagen_jax.sampling import stage_sampler
 
     stage_sampler.draw(
       self.stage,

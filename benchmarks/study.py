@@ -20,7 +20,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests import chromium  # noqa: E402
+from tests.support import chromium  # noqa: E402
 
 ALIKE = 0.03  # share by which two sums of detail may differ and be alike
 

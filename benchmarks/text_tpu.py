@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
 
-from imagen_jax import partitioning, weights
+from imagen_jax.files import weights
 from imagen_jax.models import t5
+from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, tensors
 
 

@@ -25,9 +25,10 @@ import PIL.ImageFont
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from imagen_jax import pictures
 from imagen_jax.data.emoji_scenes import drawing
-from imagen_jax.evaluation import questions, records
+from imagen_jax.evaluation import records
+from imagen_jax.evaluation.scenes import questions
+from imagen_jax.files import pictures
 
 TRUTH = 'the data set'
 _TILE, _GAP, _LEFT, _TOP = 64, 4, 74, 22

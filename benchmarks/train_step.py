@@ -32,10 +32,10 @@ def configured(args, bindings):
   """The leaf's job, on the devices and with the batch that there is."""
   import jax
 
-  from imagen_jax import cli, jobs, partitioning
-  from imagen_jax.training import compute
+  from imagen_jax.parallel import partitioning
+  from imagen_jax.training import compute, gin_jobs, jobs
 
-  job = cli.configure(args.gin_file, bindings, jobs.TrainConfig)
+  job = gin_jobs.configure(args.gin_file, bindings, jobs.TrainConfig)
   job = dataclasses.replace(job, batch_size=args.batch or job.batch_size)
   try:
     mesh = partitioning.make_mesh(job.mesh)
@@ -56,7 +56,7 @@ def random_batch(job, mesh):
   import jax
   import numpy as np
 
-  from imagen_jax import jobs
+  from imagen_jax.training import jobs
 
   rng = np.random.default_rng(0)
 
@@ -109,12 +109,12 @@ def memory(compiled, devices):
 
 def measure(job, mesh, steps):
   """Runs the step; a dict of what came."""
-  from imagen_jax import jobs
-  from imagen_jax.training import flops, hardware, heap
+  from imagen_jax.parallel import compilation
+  from imagen_jax.training import flops, hardware, jobs
   from imagen_jax.training import state as state_lib
 
   if mesh.devices.flat[0].platform == 'cpu':
-    heap.keep()  # as training does
+    compilation.keep_heap()  # as training does
   state, shardings, optimizer = jobs.make_state(job, mesh)
   parameters = state_lib.count(state.params)
   batch = random_batch(job, mesh)
@@ -163,12 +163,13 @@ def main():
   parser.add_argument('--steps', type=int, default=5, help='(default: 5)')
   parser.add_argument('--cores', type=int, help='of the CPU (default: all)')
   parser.add_argument('--json', help='file to write (default: none)')
-  from imagen_jax import cli, compilation_cache
+  from imagen_jax.parallel import compilation
+  from imagen_jax.training import gin_jobs
 
-  args, bindings = cli.with_bindings(parser, sys.argv[1:])
+  args, bindings = gin_jobs.with_bindings(parser, sys.argv[1:])
   if args.cores:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
-  compilation_cache.enable()
+  compilation.enable_cache()
   try:
     job, mesh = configured(args, bindings)
   except ValueError as e:

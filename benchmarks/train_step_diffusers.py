@@ -57,10 +57,11 @@ def our_step(args):
   """(function that makes a step, its operations, parameters)."""
   import jax
 
-  from imagen_jax import jobs, partitioning, stages
+  from imagen_jax import stages
   from imagen_jax.data import pipeline
   from imagen_jax.diffusion import schedules
-  from imagen_jax.training import flops, optimizers
+  from imagen_jax.parallel import partitioning
+  from imagen_jax.training import flops, jobs, optimizers
   from imagen_jax.training import state as state_lib
 
   shared = sizes(args)
@@ -106,11 +107,13 @@ def our_parts(args):
   import jax.numpy as jnp
   from flax import linen as nn
 
-  from imagen_jax import partitioning, xla_options
   from imagen_jax.models import layers
+  from imagen_jax.parallel import compilation, partitioning
 
   shared = sizes(args)
-  options = xla_options.of(partitioning.make_mesh())  # as the step has them
+  options = compilation.options(
+    partitioning.make_mesh()
+  )  # as the step has them
 
   class NormAndSwish(nn.Module):
     @nn.compact
@@ -252,11 +255,10 @@ def child(args):
   """In a process of its own: one side, as JSON."""
   if args.child == 'ours':
     sys.path.insert(0, str(ROOT))
-    from imagen_jax import compilation_cache
-    from imagen_jax.training import heap
+    from imagen_jax.parallel import compilation
 
-    compilation_cache.enable()
-    heap.keep()  # as training does
+    compilation.enable_cache()
+    compilation.keep_heap()  # as training does
     make_step, make_parts = our_step, our_parts
   else:
     import torch

@@ -17,6 +17,6 @@ def load_cascade(path=None, *, devices=None, rows_from=None):
   It draws on `devices`, None = all of this process; at stages from the
   resolution `rows_from` on these share the rows of each picture.
   """
-  from imagen_jax import cascade  # heavy: flax, the networks
+  from imagen_jax.sampling import cascade  # heavy: flax, the networks
 
   return cascade.load_cascade(path, devices=devices, rows_from=rows_from)

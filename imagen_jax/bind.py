@@ -16,9 +16,12 @@ import sys
 import ml_dtypes
 import numpy as np
 
-from imagen_jax import chains, flags, manifests, weights
 from imagen_jax import stages as stages_lib
+from imagen_jax.config import flags
 from imagen_jax.data.emoji_scenes import grammar, splits
+from imagen_jax.files import weights
+from imagen_jax.sampling import manifests
+from imagen_jax.stages import chains
 from imagen_jax.text import checkpoints, encoders, tokenizer_files
 
 TEXT = 'text'  # the text directory's name inside the cascade directory

@@ -9,7 +9,7 @@ Not in the paper.
 
 import sys
 
-from imagen_jax import flags
+from imagen_jax.config import flags
 from imagen_jax.data import source_flags, tfds_export
 
 

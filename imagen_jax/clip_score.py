@@ -13,8 +13,10 @@ import sys
 
 import tqdm
 
-from imagen_jax import compilation_cache, flags, pictures, weights
+from imagen_jax.config import flags
 from imagen_jax.evaluation import clip_score, picture_files, records
+from imagen_jax.files import pictures, weights
+from imagen_jax.parallel import compilation
 
 SCORES = 'scores.json'
 RECORDS = 'pictures.jsonl'
@@ -64,7 +66,7 @@ def main(argv=None):
   args = parser().parse_args(argv)
   out = pathlib.Path(args.out)
   try:
-    compilation_cache.enable()
+    compilation.enable_cache()
     found, left_out = prompted(args.images)
     clip = clip_score.load(args.clip, batch=args.batch)
     records.claim(out, {'clip': clip.sha256, 'images': str(args.images)})

@@ -14,9 +14,11 @@ import sys
 
 import numpy as np
 
-from imagen_jax import flags, manifests, weights
+from imagen_jax.config import flags
 from imagen_jax.evaluation import inception_features
+from imagen_jax.files import weights
 from imagen_jax.models import inception
+from imagen_jax.sampling import manifests
 
 EPSILON = 1e-3  # of batch normalisation
 _NORM = ('weight', 'bias', 'running_mean', 'running_var')

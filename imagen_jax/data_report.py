@@ -12,13 +12,9 @@ import os
 import pathlib
 import sys
 
-from imagen_jax import flags
-from imagen_jax.data import (
-  pipeline,
-  report_page,
-  source_flags,
-  survey,
-)
+from imagen_jax.config import flags
+from imagen_jax.data import pipeline, source_flags, survey
+from imagen_jax.pages import survey_page
 from imagen_jax.text import huggingface_tokenizers, tokenizers
 
 TOKENIZER = (
@@ -122,11 +118,11 @@ def main(argv=None):
     found = report(args)
   except (ValueError, OSError) as e:
     return flags.failed(e)
-  print(_sayable(report_page.text(found, args.width)))
+  print(_sayable(survey_page.text(found, args.width)))
   if args.out:
     try:
       pathlib.Path(args.out).write_text(
-        _sayable(report_page.page(found, args.width)), encoding='utf-8'
+        _sayable(survey_page.page(found, args.width)), encoding='utf-8'
       )
     except OSError as e:
       return flags.failed(e, args.out)

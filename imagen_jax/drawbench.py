@@ -12,9 +12,13 @@ import dataclasses
 import pathlib
 import sys
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import compilation_cache, flags, pictures, series
-from imagen_jax.evaluation import drawbench, questions, records
+from imagen_jax.config import flags
+from imagen_jax.evaluation import drawbench, records
+from imagen_jax.evaluation.scenes import questions
+from imagen_jax.files import pictures
+from imagen_jax.parallel import compilation
+from imagen_jax.sampling import cascade as cascade_lib
+from imagen_jax.sampling import series
 
 EACH = 8  # pictures of a prompt, as in the paper
 
@@ -78,7 +82,7 @@ def main(argv=None):
   out = pathlib.Path(args.out)
   try:
     prompts = drawbench.read(args.sheet) if args.sheet else None
-    compilation_cache.enable()
+    compilation.enable_cache()
     cascade = cascade_lib.load_cascade(args.cascade)
     if prompts is None:
       prompts = drawbench.scenes(questions.claimed(cascade.words))

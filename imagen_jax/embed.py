@@ -20,8 +20,9 @@ from collections.abc import Iterable
 import numpy as np
 import tqdm
 
-from imagen_jax import compilation_cache, flags
+from imagen_jax.config import flags
 from imagen_jax.data import captions as captions_lib
+from imagen_jax.parallel import compilation
 from imagen_jax.text import (
   buckets,
   cache,
@@ -165,7 +166,7 @@ def main(argv=None):
         f'--host={args.host} of --hosts={args.hosts}: give a host from 0 to '
         f'{args.hosts - 1}'
       )
-    compilation_cache.enable()
+    compilation.enable_cache()
     sources = [
       captions_lib.parse(
         text,

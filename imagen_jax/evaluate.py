@@ -23,23 +23,13 @@ import sys
 
 import tqdm
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import (
-  compilation_cache,
-  flags,
-  pictures,
-  protocol_flags,
-  protocol_runs,
-  weights,
-)
+from imagen_jax.config import flags
 from imagen_jax.data.emoji_scenes import checker, scenes, splits
-from imagen_jax.evaluation import (
-  alignment,
-  protocols,
-  questions,
-  records,
-  sheets,
-)
+from imagen_jax.evaluation import options, protocol_runs, protocols, records
+from imagen_jax.evaluation.scenes import alignment, questions, sheets
+from imagen_jax.files import pictures, weights
+from imagen_jax.parallel import compilation
+from imagen_jax.sampling import cascade as cascade_lib
 
 NUM = 100  # pictures per split
 UPTO = 256  # pixels; the checker looks at 64, so more shows no more
@@ -95,7 +85,7 @@ def parser():
   )
   flags.add_seed(p)
   flags.add_stage_settings(p)
-  protocol_flags.add_flags(p)
+  options.add_flags(p)
   add(
     '--table',
     nargs='+',
@@ -114,8 +104,8 @@ def main(argv=None):
     if args.table:
       print(table(args.table))
       return 0
-    protocol_flags.check_flags(args)
-    compilation_cache.enable()
+    options.check_flags(args)
+    compilation.enable_cache()
     cascade = cascade_lib.load_cascade(args.cascade)
     if args.protocol:
       return by_protocol(args, cascade, out)
@@ -155,9 +145,7 @@ def by_protocol(args, cascade, out):
   protocol = protocols.PROTOCOLS[args.protocol].with_changes(
     cascade, **{name: getattr(args, name) for name in protocols.CHANGES}
   )
-  _, text = protocol_runs.run(
-    protocol, cascade, protocol_flags.options(args), out
-  )
+  _, text = protocol_runs.run(protocol, cascade, options.options(args), out)
   print(text)
   return 0
 

@@ -12,10 +12,11 @@ compared. docs/evaluation.md says how to get the weights.
 import pathlib
 import sys
 
-from imagen_jax import compilation_cache, flags, weights
+from imagen_jax.config import flags
 from imagen_jax.evaluation import fid as distances
-from imagen_jax.evaluation import inception_features
-from imagen_jax.evaluation import sides as sides_lib
+from imagen_jax.evaluation import inception_features, picture_sets
+from imagen_jax.files import weights
+from imagen_jax.parallel import compilation
 
 SCORES = 'scores.json'
 
@@ -105,7 +106,7 @@ def main(argv=None):
   args = parser().parse_args(argv)
   out = pathlib.Path(args.out)
   try:
-    compilation_cache.enable()
+    compilation.enable_cache()
     extractor = inception_features.load(
       args.inception,
       resize=args.resize,
@@ -117,12 +118,12 @@ def main(argv=None):
     if args.images is not None:
       sources['images'] = args.images
     sides = {
-      name: sides_lib.opened(source, extractor, args.crop)
+      name: picture_sets.opened(source, extractor, args.crop)
       for name, source in sources.items()
     }
     for side in sides.values():
-      sides_lib.agree(side, sides['reference'])
-      sides_lib.check_protocol(side, extractor, args.crop)
+      picture_sets.agree(side, sides['reference'])
+      picture_sets.check_protocol(side, extractor, args.crop)
       distances.check_count(
         side.source,
         side.count,
@@ -132,7 +133,7 @@ def main(argv=None):
       )
     out.mkdir(parents=True, exist_ok=True)
     measured = {
-      name: sides_lib.measure(side, extractor, out / f'{name}.npz')
+      name: picture_sets.measure(side, extractor, out / f'{name}.npz')
       for name, side in sides.items()
     }
     if args.images is None:
@@ -154,11 +155,11 @@ def scores(sides, measured, seed):
     'reference': sides['reference'].pictures,
   }
   return {
-    **sides_lib.distance(a, b, seed),
+    **picture_sets.distance(a, b, seed),
     'images': {'source': sides['images'].source, 'count': a.count},
     'reference': {'source': sides['reference'].source, 'count': b.count},
     'protocol': protocol,
-    'protocol_id': sides_lib.identity(protocol),
+    'protocol_id': picture_sets.identity(protocol),
   }
 
 
@@ -175,7 +176,7 @@ def report(found):
     f'{found["reference"]["source"]}\n'
     f'protocol  {found["protocol_id"]}: Inception {protocol["network"][:12]}, '
     f'features {protocol["features"]}, {protocol["resize"]} resize of '
-    f'{sides_lib.pixels(protocol["size"])} px, '
+    f'{picture_sets.pixels(protocol["size"])} px, '
     + (f'square in the middle to {crop}' if crop else 'not cropped')
     + '\nFID depends on the number of pictures; KID does not.'
   )

@@ -19,19 +19,20 @@ import itertools
 import pathlib
 import sys
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import (
-  compilation_cache,
-  flags,
-  pictures,
-  plots,
-  presets,
-  protocol_flags,
-  protocol_runs,
-  series,
-)
 from imagen_jax import stages as stages_lib
-from imagen_jax.evaluation import alignment, protocols, records, sides
+from imagen_jax.config import flags
+from imagen_jax.evaluation import (
+  options,
+  picture_sets,
+  protocol_runs,
+  protocols,
+  records,
+)
+from imagen_jax.evaluation.scenes import alignment
+from imagen_jax.files import pictures, plots
+from imagen_jax.parallel import compilation
+from imagen_jax.sampling import cascade as cascade_lib
+from imagen_jax.sampling import presets, series
 
 NUM = 50  # captions of a point
 _SHOWN = 8  # pictures of each point on the sheet
@@ -93,7 +94,7 @@ def parser():
     default='guidance_curve',
     help='directory for pictures, table and curve (default: guidance_curve)',
   )
-  protocol_flags.add_flags(p)
+  options.add_flags(p)
   p.set_defaults(protocol='scenes_64', split=None)
   p.set_defaults(vocabulary=None, paraphrase=False)
   return p
@@ -105,7 +106,7 @@ def main(argv=None):
   out = pathlib.Path(args.out)
   try:
     check_flags(args)
-    compilation_cache.enable()
+    compilation.enable_cache()
     cascade = cascade_lib.load_cascade(args.cascade)
     points = plan_points(cascade, args)
     records.claim(out, {'cascade': cascade.id, 'protocol': args.protocol})
@@ -113,10 +114,10 @@ def main(argv=None):
     inception = args.inception
     if protocols.PROTOCOLS[args.protocol].data == 'coco':
       # Without FID there is no curve: that weights are missing is told first.
-      inception = inception or protocol_flags.INCEPTION
+      inception = inception or options.INCEPTION
     for name, protocol in points.items():
       given = dataclasses.replace(
-        protocol_flags.options(args),
+        options.options(args),
         inception=inception,
         reference=reference(args, out),
         minimum=args.minimum or 2,  # few, and as biased at every point
@@ -146,7 +147,7 @@ def main(argv=None):
 
 def check_flags(args):
   """Raises ValueError for flags that do not go together here."""
-  protocol_flags.check_flags(args)
+  options.check_flags(args)
   if args.hosts != 1:
     raise ValueError('--hosts: a curve is drawn by one machine; leave it out')
   for kind in args.threshold:
@@ -205,7 +206,7 @@ def curve_id(results) -> str:
     base, *others = result['protocol']['stages']
     base = {k: v for k, v in base.items() if k not in _VARIED}
     shared = {**result['protocol'], 'stages': [base, *others]}
-    ids[name] = sides.identity(shared)
+    ids[name] = picture_sets.identity(shared)
   (first, expected), *others = ids.items()
   for name, found in others:
     if found != expected:

@@ -26,9 +26,18 @@ os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
 os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
 
-from imagen_jax import flags, jobs, partitioning, sampler_shapes, weights
-from imagen_jax.planning import compiling, estimates, report, slices, variants
-from imagen_jax.training import flops
+from imagen_jax.config import flags
+from imagen_jax.files import weights
+from imagen_jax.parallel import partitioning
+from imagen_jax.planning import (
+  compiling,
+  estimates,
+  report,
+  sampler_shapes,
+  slices,
+  variants,
+)
+from imagen_jax.training import flops, jobs
 from imagen_jax.training import state as state_lib
 
 _AS_IT_IS = variants.Variant()
@@ -234,10 +243,10 @@ def parser():
 
 def main(argv):
   """Runs the command line; returns its exit code."""
-  from imagen_jax import cli
+  from imagen_jax.training import gin_jobs
 
   p = parser()
-  args, bindings = cli.with_bindings(p, argv)
+  args, bindings = gin_jobs.with_bindings(p, argv)
   if args.topologies:
     for name in slices.NAMES:
       found = slices.find(name)
@@ -249,7 +258,7 @@ def main(argv):
     p.error('--search ranks train steps; leave it or --sample out')
   try:
     slice_ = slices.find(args.topology)
-    config = cli.configure(args.gin_file, bindings, jobs.TrainConfig)
+    config = gin_jobs.configure(args.gin_file, bindings, jobs.TrainConfig)
     variant = variants.Variant(**json.loads(args.variant))
     config = variant.of(config)
     if not args.sample:

@@ -29,12 +29,18 @@ import pathlib
 import jax
 import numpy as np
 
-from imagen_jax import fields, partitioning, small_runs
-from imagen_jax.data import sentences
-from imagen_jax.pretraining import masked, pairs, spans
+from imagen_jax.config import checks
+from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, tokenizers
 from imagen_jax.training import optimizers
 from imagen_jax.training import state as state_lib
+from imagen_jax.training.pretraining import (
+  loop,
+  masked,
+  pairs,
+  sentences,
+  spans,
+)
 
 SHIPPED = (
   pathlib.Path(__file__).parent
@@ -71,7 +77,7 @@ class PretrainConfig:
   keep: int = 2  # newest checkpoints kept
 
   def __post_init__(self):
-    fields.require_within(
+    checks.require_within(
       self,
       clip=(1e-6, math.inf),
       steps=(0, math.inf),
@@ -172,7 +178,7 @@ def pretrain(config, workdir):
   """Runs to `config.steps`, resuming if it can; returns the state."""
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
-  begun = small_runs.begin(config, config.objective.init)
+  begun = loop.begin(config, config.objective.init)
   tokenizer, documents = prepare(config, workdir)
 
   def loss(params, batch):
@@ -185,7 +191,7 @@ def pretrain(config, workdir):
   if config.steps == 0:
     write(begun.state.params)
     return begun.state
-  return small_runs.run(
+  return loop.run(
     config,
     workdir,
     begun,
@@ -201,7 +207,7 @@ def pretrain(config, workdir):
 if __name__ == '__main__':
   # Import by name: run as a module this file is loaded as __main__, and gin
   # must bind the classes of imagen_jax.pretrain_text.
-  from imagen_jax import cli
   from imagen_jax import pretrain_text as module
+  from imagen_jax.training import gin_jobs
 
-  cli.run(module.pretrain, module.PretrainConfig, module.describe)
+  gin_jobs.run(module.pretrain, module.PretrainConfig, module.describe)

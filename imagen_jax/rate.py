@@ -16,18 +16,17 @@ import secrets
 import signal
 import sys
 
-from imagen_jax import flags
-from imagen_jax import pictures as files
+from imagen_jax.config import flags
 from imagen_jax.evaluation.ratings import (
   archive,
   figure,
-  page,
   pictures,
-  protocols,
+  questionnaires,
   report,
   studies,
 )
-from imagen_jax.pages import server
+from imagen_jax.files import pictures as files
+from imagen_jax.pages import rater, server
 
 
 def parser():
@@ -55,7 +54,7 @@ def parser():
   )
   add(
     '--protocol',
-    choices=tuple(protocols.PROTOCOLS),
+    choices=tuple(questionnaires.PROTOCOLS),
     default='pairs',
     help='pairs: picture against picture; drawbench: all pictures of a prompt '
     'against all, a category at a time; coco_quality, coco_alignment: against '
@@ -131,7 +130,7 @@ def serve(args):
   votes = archive.create(args.out, study)
   store = pictures.Store({'a': args.a, 'b': args.b}, study.size)
   token = secrets.token_urlsafe(24) if args.token == 'new' else args.token
-  show = page.RatingPage(study, votes, store)
+  show = rater.RatingPage(study, votes, store)
   try:
     with server.listen(
       show, host=args.host, port=args.port, token=token
@@ -175,7 +174,7 @@ def define(args):
 
 def chosen(args):
   """The protocol, with the numbers that were asked for."""
-  protocol = protocols.PROTOCOLS[args.protocol]
+  protocol = questionnaires.PROTOCOLS[args.protocol]
   asked = {k: getattr(args, k) for k in ('num', 'batch')}
   if args.batch is not None and protocol.by_category:
     raise ValueError(

@@ -11,9 +11,8 @@ import pathlib
 import sys
 import uuid
 
-from imagen_jax import flags
-from imagen_jax.evaluation import score_files
-from imagen_jax.reporting import page, runs
+from imagen_jax.config import flags
+from imagen_jax.pages.run_report import page, runs, score_files
 
 NAME = 'report.html'
 

@@ -17,19 +17,13 @@ import time
 import jax
 import numpy as np
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import (
-  compilation_cache,
-  edits,
-  flags,
-  gallery,
-  packing,
-  pictures,
-  recipes,
-  sample_flags,
-  stages,
-)
-from imagen_jax import prompts as prompts_lib
+from imagen_jax import stages
+from imagen_jax.config import flags
+from imagen_jax.files import pictures
+from imagen_jax.parallel import compilation
+from imagen_jax.sampling import cascade as cascade_lib
+from imagen_jax.sampling import edits, gallery, packing, recipes, sample_flags
+from imagen_jax.sampling import prompts as prompts_lib
 
 parser = sample_flags.parser
 
@@ -48,7 +42,7 @@ def main(argv=None):
       raise ValueError(complaints[0])
     check_prompts(prompts, args.upscale)
     out = writable(args.out)
-    compilation_cache.enable()
+    compilation.enable_cache()
     cascade = cascade_lib.load_cascade(
       args.cascade, devices=devices(args), rows_from=args.rows_from
     )
@@ -232,7 +226,7 @@ def reproduce(args):
   stored, text = pictures.read_png(args.reproduce)
   recipe = recipes.read(text, args.reproduce)
   out = writable(args.out)
-  compilation_cache.enable()
+  compilation.enable_cache()
   cascade = cascade_lib.load_cascade(args.cascade)
   path, image = gallery.draw_again(cascade, recipe, args.reproduce, out)
   print(path)

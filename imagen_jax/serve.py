@@ -12,10 +12,11 @@ import secrets
 import signal
 import sys
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import compilation_cache, flags
+from imagen_jax.config import flags
 from imagen_jax.pages import server
-from imagen_jax.serving import drawing, folder, page
+from imagen_jax.pages.playground import drawing, folder, page
+from imagen_jax.parallel import compilation
+from imagen_jax.sampling import cascade as cascade_lib
 
 _PATIENCE = 10  # seconds for a step that runs when the server is stopped
 
@@ -76,7 +77,7 @@ def serve(args):
   with server.listen(
     answer, host=args.host, port=args.port, token=token, files=page.FILES
   ) as listening:
-    compilation_cache.enable()
+    compilation.enable_cache()
     cascade = cascade_lib.load_cascade(args.cascade)
     studio = drawing.Studio(
       cascade,

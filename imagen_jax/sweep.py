@@ -24,11 +24,15 @@ import sys
 import numpy as np
 import tqdm
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import compilation_cache, flags, pictures, plots, presets
 from imagen_jax import stages as stages_lib
+from imagen_jax.config import flags
 from imagen_jax.data.emoji_scenes import checker, scenes, splits
-from imagen_jax.evaluation import alignment, questions, records
+from imagen_jax.evaluation import records
+from imagen_jax.evaluation.scenes import alignment, questions
+from imagen_jax.files import pictures, plots
+from imagen_jax.parallel import compilation
+from imagen_jax.sampling import cascade as cascade_lib
+from imagen_jax.sampling import presets
 
 LEAST = 64  # pixels; the checker reads nothing smaller
 # Swept flag -> type of its values, in the order of the columns.
@@ -135,7 +139,7 @@ def main(argv=None):
   args = parser().parse_args(argv)
   out = pathlib.Path(args.out)
   try:
-    compilation_cache.enable()
+    compilation.enable_cache()
     cascade = cascade_lib.load_cascade(args.cascade)
     place, plans = plan_points(cascade, args)
     vocabulary = args.vocabulary or questions.claimed(cascade.words)

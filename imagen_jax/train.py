@@ -14,8 +14,8 @@ work directory holds
   hardware.jsonl  what it ran on, a line a start
   stopped.json    why a run was ended by its gradients, if it was
 
-With several processes (`hosts`) each makes and holds its share of the batch;
-the first writes all but the checkpoints, to which each adds its part.
+With several processes (`processes`) each makes and holds its share of the
+batch; the first writes all but the checkpoints, to which each adds its part.
 """
 
 import dataclasses
@@ -24,23 +24,22 @@ import sys
 
 import jax
 
-from imagen_jax import exchanges, hosts, inputs, jobs, partitioning, previews
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import quarantine
+from imagen_jax.parallel import agreements, compilation, partitioning, processes
 from imagen_jax.training import checkpoints as checkpoints_lib
 from imagen_jax.training import (
   flops,
-  guards,
   hardware,
-  heap,
   identity,
   initial_weights,
+  inputs,
+  interruptions,
+  jobs,
   lora,
   noise_levels,
-  notices,
+  previews,
   profiling,
-  rollback,
-  stage_files,
   validation,
 )
 from imagen_jax.training import metrics as metrics_lib
@@ -56,7 +55,7 @@ def train(config, workdir):
   workdir.mkdir(parents=True, exist_ok=True)
   mesh = partitioning.make_mesh(config.mesh)
   if jax.default_backend() == 'cpu':
-    heap.keep()
+    compilation.keep_heap()
   partitioning.check_batch(
     config.batch_size, mesh, config.compute.micro_batches
   )
@@ -84,13 +83,13 @@ def train(config, workdir):
     config, optimizer, encoder_config, mesh, shardings
   )
 
-  exchanges.meet()  # checkpoints begin with an exchange
+  agreements.meet()  # checkpoints begin with an exchange
   with (
     checkpoints_lib.Checkpoints(
       workdir, config.keep, config.keep_every, config.keep_best
     ) as checkpoints,
-    guards.StopSignal() as stop,
-    notices.Notices(),
+    interruptions.StopSignal() as stop,
+    interruptions.Notices(),
     watchdog_lib.Watchdog(config.watchdog_seconds) as watchdog,
     profiling.Trace(config.profile_steps, workdir) as trace,
   ):
@@ -111,11 +110,11 @@ def train(config, workdir):
       """Leaves the run as its last good checkpoint has it."""
       for x in jax.tree.leaves(state):
         x.delete()  # there may be no room for two
-      good, at = rollback.roll_back(
+      good, at = interruptions.roll_back(
         workdir, checkpoints, error, lambda: resume(state)
       )
       if good is not None:
-        stage_files.write(
+        saving_lib.write_stage(
           workdir, config.stage, at, averaged(good), run['text']
         )
 
@@ -131,11 +130,11 @@ def train(config, workdir):
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)
     stream = loading_lib.stream(batches, start, config.loading)
     by_noise = None
-    skipped = guards.Skipped(config.max_skipped, roll_back)
+    skipped = interruptions.Skipped(config.max_skipped, roll_back)
     throughput = metrics_lib.Throughput(
       flops.per_image(config.stage, config.pictures.crop), mesh.devices
     )
-    samples = hosts.is_first() and previews.Previews(
+    samples = processes.is_first() and previews.Previews(
       config.stage,
       config.data.open('validation'),
       feed,
@@ -150,12 +149,12 @@ def train(config, workdir):
       batch = partitioning.put_batch(next(stream), mesh)
       watchdog.at('computes step', step)
       if step == start + 1:
-        train_step = exchanges.compiled(
+        train_step = agreements.compiled(
           train_step, state, encoder_params, batch
         )
       trace.at(step, state)
       state, metrics = train_step(state, encoder_params, batch)
-      exchanges.settle(metrics)
+      agreements.settle(metrics)
       watchdog.began(step, metrics['loss'])
       table = metrics.pop('by_noise')
       skipped.add(is_bad := metrics.pop('skipped'))
@@ -189,7 +188,7 @@ def train(config, workdir):
         else:
           # The stage first: killed between the two, the run comes back to the
           # checkpoint before and writes the stage again, even at its last step.
-          stage_files.write(
+          saving_lib.write_stage(
             workdir, config.stage, step, averaged(state), run['text']
           )
           saving.start(step, state, loss)
@@ -200,7 +199,7 @@ def train(config, workdir):
         break
       if progress.is_due(step, config.sample_every):
         watchdog.at('draws after step', step)
-        ema = exchanges.whole(averaged(state))
+        ema = agreements.whole(averaged(state))
         if samples:
           samples.draw(step, ema)
         progress.restart_clock(step)
@@ -209,20 +208,22 @@ def train(config, workdir):
     stream.close()
     metrics_log.close()
     if step < config.steps:
-      if hosts.is_first():
+      if processes.is_first():
         print(
           f'stopped by SIGTERM after step {step}; saved is step '
           f'{checkpoints.latest()}, from which the same command goes on',
           file=sys.stderr,
         )
-      sys.exit(guards.EXIT_CODE)
+      sys.exit(interruptions.EXIT_CODE)
   return state
 
 
 if __name__ == '__main__':
   # Import by name: run as a module this file is loaded as __main__, and gin
   # must bind the classes of imagen_jax.train.
-  from imagen_jax import cli
   from imagen_jax import train as module
+  from imagen_jax.training import gin_jobs
 
-  cli.run(module.train, module.TrainConfig, jobs.describe, distributed=True)
+  gin_jobs.run(
+    module.train, module.TrainConfig, jobs.describe, distributed=True
+  )

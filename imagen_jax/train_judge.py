@@ -14,12 +14,14 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from imagen_jax import fields, partitioning, small_runs
-from imagen_jax.evaluation import judge as judge_lib
-from imagen_jax.evaluation import judge_examples
+from imagen_jax.config import checks
+from imagen_jax.evaluation.scenes import judge as judge_lib
+from imagen_jax.evaluation.scenes import judge_examples
 from imagen_jax.models import judge as network
+from imagen_jax.parallel import partitioning
 from imagen_jax.training import optimizers
 from imagen_jax.training import state as state_lib
+from imagen_jax.training.pretraining import loop
 
 # Weight of each part of the loss: centres count most, they decide the others.
 _WEIGHTS = {'nouns': 1.0, 'colours': 1.0, 'boxes': 0.2, 'backgrounds': 0.3}
@@ -47,7 +49,7 @@ class JudgeTraining:
   keep: int = 2  # newest checkpoints kept
 
   def __post_init__(self):
-    fields.require_within(
+    checks.require_within(
       self,
       clip=(1e-6, math.inf),
       batch_size=(1, math.inf),
@@ -152,10 +154,10 @@ def train(config, workdir):
       workdir / 'judge', config.model, jax.device_get(params), config.vocabulary
     )
 
-  return small_runs.run(
+  return loop.run(
     config,
     workdir,
-    small_runs.begin(config, lambda key: network.init(config.model, key)),
+    loop.begin(config, lambda key: network.init(config.model, key)),
     loss=loss,
     examples=config.examples('train'),
     held_out=config.examples('validation'),
@@ -167,7 +169,7 @@ def train(config, workdir):
 
 if __name__ == '__main__':
   # By name: gin must bind the classes of imagen_jax.train_judge.
-  from imagen_jax import cli
   from imagen_jax import train_judge as module
+  from imagen_jax.training import gin_jobs
 
-  cli.run(module.train, module.JudgeTraining, module.describe)
+  gin_jobs.run(module.train, module.JudgeTraining, module.describe)

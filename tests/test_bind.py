@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from imagen_jax import bind, manifests, stages, weights
-from imagen_jax import cascade as cascade_lib
+from imagen_jax import bind, stages
+from imagen_jax.files import weights
+from imagen_jax.sampling import cascade as cascade_lib
+from imagen_jax.sampling import manifests
 from imagen_jax.text import checkpoints, encoders
-from tests import tiny_cascade
+from tests.support import tiny_cascade
 
 
 @pytest.fixture(autouse=True)

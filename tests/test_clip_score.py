@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from imagen_jax import clip_score, pictures
+from imagen_jax import clip_score
 from imagen_jax.evaluation import clip_score as scoring
-from tests import tiny_clip
+from imagen_jax.files import pictures
+from tests.support import tiny_clip
 
 PROMPTS = ('a red fox', 'two owls', 'a red fox', 'a very long prompt of words')
 

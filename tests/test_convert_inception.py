@@ -6,8 +6,9 @@ import types
 import numpy as np
 import pytest
 
-from imagen_jax import convert_inception, weights
-from tests import random_inception
+from imagen_jax import convert_inception
+from imagen_jax.files import weights
+from tests.support import random_inception
 
 
 @pytest.fixture(scope='module')

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from imagen_jax import build_tfds, data_report
-from imagen_jax.data import report_page, survey
-from tests.data import sets, zoo
+from imagen_jax.data import survey
+from imagen_jax.pages import survey_page
+from tests.support import sets, zoo
 
 
 @pytest.fixture(scope='module')
@@ -77,10 +78,10 @@ def test_text_and_page(root, tmp_path, capsys):
 
 def test_one_value_far_away_does_not_press_the_others_into_one_bar():
   values = np.array([*range(10, 30)] * 20 + [9000])
-  svg = report_page._histogram(values, 'letters')
+  svg = survey_page._histogram(values, 'letters')
   assert 'letters (29 = or more)' in svg and svg.count('<rect') >= 19
-  assert 'or more' not in report_page._histogram(values[:-1], 'letters')
-  assert '<svg' in report_page._histogram(values[:0], 'letters')
+  assert 'or more' not in survey_page._histogram(values[:-1], 'letters')
+  assert '<svg' in survey_page._histogram(values[:0], 'letters')
 
 
 def test_shards_and_their_captions(tmp_path):

@@ -2,19 +2,20 @@
 
 import pytest
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import drawbench, pictures
+from imagen_jax import drawbench
 from imagen_jax.data.emoji_scenes import prompts
-from imagen_jax.evaluation import questions
-from imagen_jax.evaluation.ratings import protocols, studies
-from tests import tiny_cascade
+from imagen_jax.evaluation.ratings import questionnaires, studies
+from imagen_jax.evaluation.scenes import questions
+from imagen_jax.files import pictures
+from imagen_jax.sampling import cascade as cascade_lib
+from tests.support import tiny_cascade
 
 
 @pytest.fixture
 def cascade(monkeypatch):
   found, drawn = tiny_cascade.load(), []
   monkeypatch.setattr(cascade_lib, 'load_cascade', lambda path: found)
-  monkeypatch.setattr(drawbench.compilation_cache, 'enable', lambda: None)
+  monkeypatch.setattr(drawbench.compilation, 'enable_cache', lambda: None)
   monkeypatch.setattr(questions, 'claimed', lambda words: 'lite')
   draw = cascade_lib.Cascade.draw
 
@@ -42,7 +43,7 @@ def test_sets_by_category_that_rate_takes(cascade, tmp_path, capsys):
   assert 'prompt' not in text and sheet.std() > 0
   # The study has a trial for each prompt, of two sets, by category.
   roots = {side: str(tmp_path / side) for side in 'ab'}
-  study = studies.define(roots, protocols.PROTOCOLS['drawbench'])
+  study = studies.define(roots, questionnaires.PROTOCOLS['drawbench'])
   assert [len(trial.a) for trial in study.trials] == [2] * 5
   assert sorted(trial.category for trial in study.trials) == sorted(
     prompts.CATEGORIES
@@ -54,7 +55,7 @@ def test_sets_by_category_that_rate_takes(cascade, tmp_path, capsys):
   assert len(cascade) == 10
   # Different prompts on both sides cannot be compared.
   with pytest.raises(ValueError, match='--a has the prompt .* draw both from'):
-    studies.define(roots, protocols.PROTOCOLS['drawbench'])
+    studies.define(roots, questionnaires.PROTOCOLS['drawbench'])
 
 
 def test_bad_input_is_one_line(cascade, tmp_path, capsys):

@@ -6,7 +6,7 @@ import pytest
 
 from imagen_jax import embed
 from imagen_jax.text import cache, cache_reader, cache_writer, encoders
-from tests import tiny_cascade
+from tests.support import tiny_cascade
 
 ODD = ('</s>', 'a </s> b <extra_id_0>', '<pad>', ' a red fox ', 'A\tfox\u2028')
 CAPTIONS = (*tiny_cascade.CAPTIONS, *tiny_cascade.WORDS, '', *ODD)

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from imagen_jax import inputs
 from imagen_jax.data.emoji_scenes import source
+from imagen_jax.training import inputs
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHARDS = 24

@@ -7,10 +7,10 @@ import types
 import numpy as np
 import pytest
 
-from imagen_jax import cascade as cascade_lib
 from imagen_jax import evaluate, stages
 from imagen_jax.data.emoji_scenes import drawing, source, splits
-from tests import tiny_cascade
+from imagen_jax.sampling import cascade as cascade_lib
+from tests.support import tiny_cascade
 
 WRONG = 3  # every third caption is drawn in green
 

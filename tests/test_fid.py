@@ -10,7 +10,7 @@ from imagen_jax import fid
 from imagen_jax.evaluation import (
   feature_statistics,
   inception_features,
-  sides,
+  picture_sets,
 )
 
 
@@ -106,7 +106,7 @@ def test_goes_on_where_it_was_interrupted(
   assert 'statistics of' in capsys.readouterr().out
   whole, _ = feature_statistics.load(tmp_path / 'whole' / 'reference.npz')
   network.asked, network.stop_after = 0, 2
-  monkeypatch.setattr(sides, 'SAVED_EVERY', 0)
+  monkeypatch.setattr(picture_sets, 'SAVED_EVERY', 0)
   with pytest.raises(KeyboardInterrupt):
     _run(tmp_path, images=None)
   path = tmp_path / 'out' / 'reference.npz'

@@ -17,93 +17,24 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'imagen_jax'
 
-# Folder or module -> floor. A new module of the root needs a line here.
+# Folder -> floor. A file at the top of the package is a command, above all.
 FLOORS = {
-  'diffusion': 0,
-  'fields': 0,  # types of the configurations' values
+  'config': 0,
+  'files': 0,
+  'diffusion': 1,
   'models': 1,
-  'compilation_cache': 1,
-  'xla_options': 1,  # of the train step on a CPU
-  'partitioning': 1,
-  'flags': 1,  # of the command lines
-  'weights': 1,  # safetensors files
-  'manifests': 1,  # checksums of directories
-  'pictures': 1,  # PNG files
-  'packing': 1,  # of them, into tar files
-  'pages': 1,  # in a browser, and their server
-  'plots': 1,  # curves
-  'charts': 1,  # in pages
-  'accelerators': 1,  # what chips can do
-  'spreading': 1,  # pictures over devices
-  'hosts': 1,  # the processes of one job
-  'coordinator': 1,  # of them
-  'exchanges': 1,  # between them
-  'roll_call': 1,
-  'presence': 1,  # of the processes, when one is lost
-  'retrying': 1,  # what a disk refused
+  'parallel': 1,
+  'stages': 2,
   'text': 2,
   'data': 2,
-  'training': 2,
-  'planning': 2,
-  'stages': 2,
-  'chains': 2,  # of stages
-  'presets': 2,  # settings of all stages by name
-  'prompts': 2,  # of users, in files
-  'pretraining': 3,
-  'reporting': 3,
-  'evaluation': 3,
-  'serving': 3,  # of a page to draw on
-  'pretrained': 3,
-  'stage_sampler': 3,
-  'stage_programs': 3,
-  'sampler_shapes': 3,
-  'sample_flags': 3,
-  'interpolation': 3,  # between captions
-  'previews': 3,
-  'cascade': 3,
-  'composition': 3,  # of denoiser, guidance, thresholding
-  'edits': 3,  # of pictures
-  'gallery': 3,  # pictures written as files
-  'series': 3,  # long lists of pictures
-  'protocol_flags': 3,
-  'protocol_runs': 3,  # of an evaluation
-  'recipes': 3,  # of pictures, in their metadata
-  'jobs': 3,  # of training
-  'inputs': 3,  # of them
-  'small_runs': 3,  # of training without it
-  'plan': 4,
-  'train': 4,
-  'sample': 4,
-  'pretrain_text': 4,
-  'train_judge': 4,
-  'drawbench': 4,
-  'guidance_curve': 4,
-  'bind': 4,
-  'embed': 4,
-  'evaluate': 4,
-  'rate': 4,
-  'serve': 4,
-  'sweep': 4,
-  'fid': 4,
-  'clip_score': 4,
-  'convert_inception': 4,
-  'data_report': 4,
-  'report': 4,
-  'build_tfds': 4,
-  'cli': 4,
+  'sampling': 3,
+  'training': 4,
+  'evaluation': 5,
+  'planning': 5,
+  'pages': 6,
 }
-ENTRY = 4
-
-# On one floor, across folders: who may import whom.
-SAME_FLOOR = {
-  ('training', 'stages'),
-  ('diffusion', 'fields'),
-  ('serving', 'cascade'),
-  ('serving', 'edits'),
-  ('serving', 'recipes'),
-  ('protocol_runs', 'evaluation'),
-  ('protocol_flags', 'evaluation'),
-}
+COMMAND = 7
+GIN_JOBS = 'training.gin_jobs'  # imports gin, which `import train` does not
 
 # What setup.py installs always, by import name. ml_dtypes comes with jax.
 CORE = {
@@ -115,10 +46,10 @@ CORE = {
 # Library -> the only places (prefixes of module names) that may import it.
 PLACES = {
   'flax.linen': ['models.'],
-  'jax._src': ['coordinator', 'hosts'],  # what JAX does not offer
+  'jax._src': ['parallel.'],  # what JAX does not offer
   'optax': ['training.'],
   'orbax': ['training.', 'text.checkpoints'],
-  'gin': ['cli'],
+  'gin': [GIN_JOBS],
   'tensorflow': ['data.', 'text.', 'training.metrics'],
   'tensorflow_datasets': ['data.', 'text.'],
   'seqio': ['data.', 'text.'],
@@ -183,6 +114,10 @@ def _top(module):
   return module.split('.')[0]
 
 
+def _floor(module):
+  return FLOORS.get(_top(module), COMMAND)
+
+
 def _ours(importer, found, known):
   """What is wrong with an import of our own package, or None."""
   target = found.name.removeprefix('imagen_jax').lstrip('.')
@@ -192,22 +127,12 @@ def _ours(importer, found, known):
     return f'imports a name, not a module: {found.name}'
   if importer == '':
     return None if found.lazy else 'the package itself imports nothing early'
-  mine, other = _top(importer), _top(target)
-  if importer == target or mine == other:
+  if target == GIN_JOBS and not (found.guarded or found.lazy):
+    return f'{GIN_JOBS} is imported under the main guard alone'
+  mine, other = _floor(importer), _floor(target)
+  if other < mine or _top(importer) == _top(target):
     return None
-  if other == 'cli' and not (found.guarded or found.lazy):
-    return 'cli is imported under the main guard alone'
-  if other == 'cli':
-    return None
-  if FLOORS[mine] == FLOORS[other] == ENTRY:
-    return f'an entry point imports another: {other}'
-  both_of_the_root = known.get(mine) == known.get(other) == 'file'
-  neighbours = both_of_the_root or (mine, other) in SAME_FLOOR
-  if FLOORS[other] == FLOORS[mine] and neighbours:
-    return None
-  if FLOORS[other] >= FLOORS[mine]:
-    return f'floor {FLOORS[mine]} imports {target} of floor {FLOORS[other]}'
-  return None
+  return f'{target} of floor {other} is imported on floor {mine}'
 
 
 def _library(importer, found):
@@ -245,30 +170,32 @@ def violations(importer, source, known):
   return complaints
 
 
-def _kinds(table):
-  """Module name -> 'folder' or 'file'."""
-  return {
-    name: 'folder' if path.name == '__init__.py' else 'file'
-    for name, path in table.items()
-  }
+def test_every_folder_has_a_floor():
+  folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+  assert folders - {'__pycache__', 'pretrained'} == set(FLOORS)
 
 
-def test_every_module_has_a_floor():
-  missing = {_top(name) for name in MODULES if name} - set(FLOORS)
-  assert not missing, f'give these a floor in {__file__}: {missing}'
+def test_what_lies_at_the_top_is_a_command():
+  for path in PACKAGE.glob('*.py'):
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    is_run = any(_is_main_guard(node) for node in tree.body)
+    assert is_run or path.name == '__init__.py', f'{path.name}: no command'
 
 
 @pytest.mark.parametrize('module', MODULES)
 def test_floors(module):
   source = MODULES[module].read_text(encoding='utf-8')
-  assert not violations(module, source, _kinds(MODULES))
+  assert not violations(module, source, MODULES)
 
 
 def test_no_catch_all_modules():
   names = {'utils', 'util', 'common', 'helpers', 'misc'}
   found = [
     path
-    for folder in (PACKAGE, ROOT / 'tests', ROOT / 'benchmarks')
+    for folder in (
+      PACKAGE,
+      *(ROOT / f for f in ('tests', 'benchmarks', 'tools')),
+    )
     for path in folder.rglob('*')
     if path.stem.removeprefix('test_') in names
   ]
@@ -320,24 +247,11 @@ def test_importing_the_package_imports_no_library():
   assert result.stdout.strip() == 'set()'
 
 
-KNOWN = _kinds(MODULES) | {
-  'diffusion': 'folder',
-  'diffusion.process': 'file',
-  'models.unet': 'file',
-  'text.encoders': 'file',
-  'training.state': 'file',
-  'cascade': 'file',
-  'stages': 'file',
-  'sample': 'file',
-  'train': 'file',
-  'cli': 'file',
-}
-
-
 @pytest.mark.parametrize(
   ('importer', 'source'),
   [
     ('diffusion.samplers', 'from imagen_jax.models import unet'),
+    ('diffusion.samplers', 'from imagen_jax.parallel import partitioning'),
     ('diffusion.samplers', 'import scipy'),
     ('diffusion.samplers', 'import optax'),
     ('data.pipeline', 'from imagen_jax.text import encoders'),
@@ -347,37 +261,48 @@ KNOWN = _kinds(MODULES) | {
     ('training.state', 'import flax.linen as nn'),
     ('training.state', 'from flax import linen'),
     ('training.state', 'from flax.linen import Dense'),
-    ('training.state', 'from imagen_jax import cascade'),
-    ('stages', 'from imagen_jax.training import state'),
+    ('training.state', 'from imagen_jax.evaluation import fid'),
+    ('training.state', 'from imagen_jax import train'),
+    ('training.jobs', 'import gin'),
+    ('training.jobs', 'from imagen_jax.training import gin_jobs'),
+    ('training.profiling', 'from jax._src import distributed'),
+    ('stages.stage', 'from imagen_jax.training import state'),
+    ('stages.stage', 'from imagen_jax.text import encoders'),
     ('models.unet', 'import orbax.checkpoint as ocp'),
     ('models.unet', 'from . import layers'),
-    ('cascade', 'from imagen_jax import sample'),
-    ('cascade', 'import optax'),
+    ('sampling.cascade', 'from imagen_jax import sample'),
+    ('sampling.cascade', 'from imagen_jax.training import state'),
+    ('sampling.cascade', 'import optax'),
+    ('planning.costs', 'from imagen_jax.evaluation import fid'),
+    ('config.flags', 'from imagen_jax.files import weights'),
     ('sample', 'from imagen_jax import train'),
-    ('sample', 'from imagen_jax import cli'),
+    ('sample', 'from imagen_jax.training import gin_jobs'),
     ('sample', 'import gin'),
     ('sample', 'import importlib'),
     ('sample', 'def f():\n  import torch'),
     ('sample', 'from imagen_jax.diffusion.process import alpha_sigma'),
-    ('', 'from imagen_jax import cascade'),
+    ('', 'from imagen_jax.sampling import cascade'),
   ],
 )
 def test_violations_are_found(importer, source):
-  assert violations(importer, source, KNOWN)
+  assert violations(importer, source, MODULES)
 
 
 @pytest.mark.parametrize(
   ('importer', 'source'),
   [
     ('training.state', 'from imagen_jax import stages'),
+    ('training.state', 'from imagen_jax.training import optimizers'),
     ('data.pipeline', 'def f():\n  import tensorflow_datasets as tfds'),
-    ('cascade', 'from imagen_jax import stages'),
-    ('', 'def f():\n  from imagen_jax import cascade'),
+    ('sampling.cascade', 'from imagen_jax import stages'),
+    ('', 'def f():\n  from imagen_jax.sampling import cascade'),
     (
       'train',
-      "if __name__ == '__main__':\n  from imagen_jax import cli, train",
+      "if __name__ == '__main__':\n"
+      '  from imagen_jax import train\n'
+      '  from imagen_jax.training import gin_jobs',
     ),
   ],
 )
 def test_what_is_allowed_passes(importer, source):
-  assert not violations(importer, source, KNOWN)
+  assert not violations(importer, source, MODULES)

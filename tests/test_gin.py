@@ -7,10 +7,10 @@ import sys
 import pytest
 
 import gin
-from imagen_jax import cli, jobs, pretrain_text, stages, train, train_judge
+from imagen_jax import pretrain_text, stages, train, train_judge
 from imagen_jax.data.emoji_scenes import splits
 from imagen_jax.diffusion import schedules
-from imagen_jax.training import checkpoints, optimizers, state
+from imagen_jax.training import checkpoints, gin_jobs, jobs, optimizers, state
 
 ROOT = pathlib.Path(__file__).parents[1] / 'gin'
 LEAVES = sorted(ROOT.glob('*.gin'))
@@ -41,7 +41,7 @@ def _configure(leaf, *bindings):
     config = pretrain_text.PretrainConfig
   elif 'train_judge' in text:
     config = train_judge.JudgeTraining
-  return cli.configure([leaf], list(bindings), config)
+  return gin_jobs.configure([leaf], list(bindings), config)
 
 
 @pytest.mark.parametrize('leaf', LEAVES, ids=lambda leaf: leaf.stem)
@@ -69,7 +69,7 @@ def test_the_judge_knows_the_words_of_its_vocabulary():
 
 def test_the_comparison_of_encoders_is_the_shipped_base_but_smaller():
   files = [ROOT / 'scenes_64.gin', ROOT / 'runs' / 'ablation.gin']
-  small = cli.configure(files, [], train.TrainConfig)
+  small = gin_jobs.configure(files, [], train.TrainConfig)
   assert small.steps * small.batch_size == 54_000
   assert small.stage.model.widths == (64, 64)
   gin.clear_config(clear_constants=True)
@@ -105,7 +105,7 @@ def test_misspelt_parameter_and_missing_file():
     _configure(leaf, 'TrainConfig.stepz = 3')
   gin.clear_config(clear_constants=True)
   with pytest.raises(ValueError, match='scenes_65.gin not found; see the le'):
-    cli.configure([ROOT / 'scenes_65.gin'], [], train.TrainConfig)
+    gin_jobs.configure([ROOT / 'scenes_65.gin'], [], train.TrainConfig)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_misspelt_parameter_and_missing_file():
 def test_a_setting_that_cannot_be_is_one_line(binding, said):
   with pytest.raises(ValueError, match=said) as caught:
     _configure(ROOT / 'scenes_64.gin', binding)
-  assert '\n' not in cli._one_line(caught.value)
+  assert '\n' not in gin_jobs._one_line(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_leaf_that_gin_cannot_use(tmp_path, text, said):
   leaf = tmp_path / 'leaf.gin'
   leaf.write_text(f'from __gin__ import dynamic_registration\n{text}')
   with pytest.raises(ValueError, match=said):
-    cli.configure([leaf], [], train.TrainConfig)
+    gin_jobs.configure([leaf], [], train.TrainConfig)
 
 
 def test_the_mesh_is_a_setting():
@@ -180,7 +180,7 @@ def test_stage_and_pictures_must_fit():
 )
 def test_bad_command_line_is_one_message_and_exit_2(argv, said, capsys):
   with pytest.raises(SystemExit) as stop:
-    cli.run(train.train, train.TrainConfig, jobs.describe, argv)
+    gin_jobs.run(train.train, train.TrainConfig, jobs.describe, argv)
   assert stop.value.code == 2
   error = capsys.readouterr().err
   assert said in error
@@ -189,12 +189,12 @@ def test_bad_command_line_is_one_message_and_exit_2(argv, said, capsys):
 
 def test_help_names_the_job_and_every_flag(capsys):
   with pytest.raises(SystemExit) as stop:
-    cli.run(train.train, train.TrainConfig, jobs.describe, ['--help'])
+    gin_jobs.run(train.train, train.TrainConfig, jobs.describe, ['--help'])
   assert stop.value.code == 0
   text = capsys.readouterr().out
   assert text.startswith('usage: python -m imagen_jax.train ')
   assert train.__doc__.splitlines()[0] in text
-  for action in cli.parser()._actions:
+  for action in gin_jobs.parser()._actions:
     assert all(option in text for option in action.option_strings)
     assert action.dest == 'help' or 'default' in action.help
 
@@ -203,12 +203,12 @@ def _run_in(workdir, function):
   gin.clear_config(clear_constants=True)
   leaf = ROOT / 'scenes_64.gin'
   argv = [f'--gin_file={leaf}', f'--workdir={workdir}']
-  cli.run(function, train.TrainConfig, jobs.describe, argv)
+  gin_jobs.run(function, train.TrainConfig, jobs.describe, argv)
 
 
 @pytest.fixture
 def _no_cache(monkeypatch):
-  monkeypatch.setattr(cli.compilation_cache, 'enable', lambda: None)
+  monkeypatch.setattr(gin_jobs.compilation, 'enable_cache', lambda: None)
 
 
 def test_the_configuration_stays_with_its_run(tmp_path, _no_cache, capsys):
@@ -270,7 +270,7 @@ def test_a_second_job_in_the_work_directory_is_refused(
 
 def test_dry_run_prints_the_defaults_too(capsys):
   argv = [f'--gin_file={ROOT / "scenes_64.gin"}', '--dry_run']
-  cli.run(train.train, train.TrainConfig, lambda config: 'told', argv)
+  gin_jobs.run(train.train, train.TrainConfig, lambda config: 'told', argv)
   out = capsys.readouterr().out
   assert 'TrainConfig.caption_dropout = 0.1' in out and 'told' in out
 
@@ -305,7 +305,7 @@ def test_what_stops_a_job_is_one_line(tmp_path, _no_cache, capsys, error):
 
 def test_dry_run_prints_configuration_and_count(capsys):
   argv = [f'--gin_file={ROOT / "scenes_64.gin"}', '--dry_run']
-  cli.run(train.train, train.TrainConfig, jobs.describe, argv)
+  gin_jobs.run(train.train, train.TrainConfig, jobs.describe, argv)
   out = capsys.readouterr().out
   assert 'UNetConfig.widths = (128, 128)' in out
   assert '6,324,144 parameters, 40,000 steps of 16' in out

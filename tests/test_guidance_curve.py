@@ -9,12 +9,19 @@ import json
 import numpy as np
 import pytest
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import evaluate, guidance_curve, pictures, protocol_runs
+from imagen_jax import evaluate, guidance_curve
 from imagen_jax.data.emoji_scenes import drawing
-from imagen_jax.evaluation import feature_statistics, judge, protocols, sides
-from tests import tiny_cascade
-from tests.evaluation.test_judge import small  # noqa: F401
+from imagen_jax.evaluation import (
+  feature_statistics,
+  picture_sets,
+  protocol_runs,
+  protocols,
+)
+from imagen_jax.evaluation.scenes import judge
+from imagen_jax.files import pictures
+from imagen_jax.sampling import cascade as cascade_lib
+from tests.evaluation.scenes.test_judge import small  # noqa: F401
+from tests.support import tiny_cascade
 from tests.test_sweep import Book as _Book
 
 
@@ -32,7 +39,7 @@ class Book(_Book):
 def book(monkeypatch, small):  # noqa: F811
   book = Book()
   for module in (guidance_curve, evaluate):
-    monkeypatch.setattr(module.compilation_cache, 'enable', lambda: None)
+    monkeypatch.setattr(module.compilation, 'enable_cache', lambda: None)
   monkeypatch.setattr(cascade_lib, 'load_cascade', lambda path: book)
   monkeypatch.setattr(judge, 'SHIPPED', small)
   # A reference of a few scenes: each costs a reading by the checker.
@@ -61,7 +68,9 @@ def test_points_are_drawn_once_and_stand_in_one_table(book, tmp_path, capsys):
   reference = feature_statistics.of(found(drawn), 0)
   paths = sorted((out / 'static_w4' / 'images').rglob('*.png'))
   images = np.stack([pictures.read_png(path)[0] for path in paths])
-  distance = sides.distance(feature_statistics.of(found(images), 0), reference)
+  distance = picture_sets.distance(
+    feature_statistics.of(found(images), 0), reference
+  )
   assert abs(float(rows[1]['scene_fid']) - distance['fid']) < 1e-4
   # Drawn by the book, the pictures are those of the captions' own scenes.
   result = json.loads((out / 'static_w4' / 'scores.json').read_text())

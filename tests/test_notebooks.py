@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.models import unet
-from tests import notebook_runner, tiny_cascade
-from tests.data import sets
+from tests.support import notebook_runner, sets, tiny_cascade
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = ROOT / 'notebooks'

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import gin
-from imagen_jax import cli, partitioning, pretrain_text, weights
-from imagen_jax.data import sentences
+from imagen_jax import pretrain_text
+from imagen_jax.files import weights
 from imagen_jax.models import bert, clip_text, contrastive, t5
-from imagen_jax.pretraining import masked, pairs, spans
-from imagen_jax.text import checkpoints, corruption, encoders, masking
+from imagen_jax.parallel import partitioning
+from imagen_jax.text import checkpoints, encoders
 from imagen_jax.training import checkpoints as training_checkpoints
-from imagen_jax.training import optimizers
+from imagen_jax.training import gin_jobs, optimizers
+from imagen_jax.training.pretraining import masked, pairs, sentences, spans
 
 ROOT = pathlib.Path(__file__).parents[1]
 SIZES = {'vocab_size': 700, 'emb_dim': 32, 'num_heads': 2, 'mlp_dim': 64}
@@ -25,13 +26,13 @@ SPANS = spans.Spans(
   model=t5.T5Config(
     **SIZES, head_dim=16, num_encoder_layers=1, num_decoder_layers=1
   ),
-  corruption=corruption.SpanCorruption(
+  corruption=spans.SpanCorruption(
     density=0.3, mean_span=1.5, input_length=16, target_length=10
   ),
 )
 MASKED = masked.Masked(
   model=bert.BERTConfig(**TOWER, pooler=False),
-  masking=masking.TokenMasking(share=0.3, length=16),
+  masking=masked.TokenMasking(share=0.3, length=16),
 )
 PAIRS = pairs.Pairs(
   model=clip_text.CLIPTextConfig(**TOWER, eos_id=1, projection_dim=16),
@@ -203,7 +204,7 @@ def _clean():
 def test_the_leaves_are_encoders_of_one_size(leaf, parameters):
   """And of one width and length, so that one line exchanges them."""
   path = ROOT / 'gin' / f'{leaf}.gin'
-  config = cli.configure([path], [], pretrain_text.PretrainConfig)
+  config = gin_jobs.configure([path], [], pretrain_text.PretrainConfig)
   assert parameters in pretrain_text.describe(config)
   assert config.max_length == 32 and config.objective.encoder.width == 256
   assert config.steps * config.batch_size == 64_000

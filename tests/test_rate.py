@@ -10,10 +10,9 @@ import sys
 
 import pytest
 
-from imagen_jax import pictures as files
 from imagen_jax import rate
-from tests.evaluation.ratings import studio
-from tests.pages import browsing
+from imagen_jax.files import pictures as files
+from tests.support import browsing, studio
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -13,12 +13,12 @@ import PIL.Image
 import PIL.ImageFilter
 import pytest
 
-from imagen_jax import pictures as files
 from imagen_jax import rate
 from imagen_jax.data.emoji_scenes import drawing, prompts
-from imagen_jax.evaluation.ratings import archive, page, pictures
-from tests import chromium
-from tests.pages import browsing
+from imagen_jax.evaluation.ratings import archive, pictures
+from imagen_jax.files import pictures as files
+from imagen_jax.pages import rater as rater_lib
+from tests.support import browsing, chromium
 
 pytestmark = [
   pytest.mark.browser,
@@ -68,7 +68,9 @@ def _study(directories, out, *flags):
   study = rate.define(args)
   opened = archive.create(out, study)
   store = pictures.Store({'a': args.a, 'b': args.b}, study.size)
-  with browsing.served(page.RatingPage(study, opened, store), opened) as found:
+  with browsing.served(
+    rater_lib.RatingPage(study, opened, store), opened
+  ) as found:
     yield found[0], f'http://{found[1][0]}:{found[1][1]}/'
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from imagen_jax import report
 from imagen_jax.training import hardware
-from tests.evaluation import test_score_files as scores
-from tests.reporting import work
+from tests.pages.run_report import test_score_files as scores
+from tests.support import work
 
 
 class Reader(html.parser.HTMLParser):
@@ -80,7 +80,7 @@ def test_it_says_what_the_run_did(page):
     '<dt>pictures seen</dt><dd>1,600<small>16 a step</small>',
     '256 x TPU v5e',
     '12.3457',
-    scores.sides.identity({'crop': 256}),
+    scores.picture_sets.identity({'crop': 256}),
     'not bold',
     '<li>a &lt;fox&gt;</li>',
   ):

@@ -10,8 +10,7 @@ import pathlib
 import pytest
 
 from imagen_jax import report
-from tests import chromium
-from tests.reporting import work
+from tests.support import chromium, work
 
 pytestmark = [
   pytest.mark.browser,

@@ -8,14 +8,14 @@ import subprocess
 
 import pytest
 
-from imagen_jax import cli
+from imagen_jax.training import gin_jobs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'imagen_jax'
 GIN = ROOT / 'gin'
 FOLDERS = [
   'imagen_jax', 'gin', 'launch', 'tests', 'benchmarks', 'docs', 'notebooks',
-  '.ci',
+  'tools', '.ci',
 ]  # fmt: skip
 TEXT = {
   '.py', '.gin', '.sh', '.md', '.txt', '.toml', '.json', '.yaml', '.ipynb',
@@ -196,8 +196,8 @@ def test_commands_that_are_told_exist():
     path = PACKAGE / f'{module.replace(".", "/")}.py'
     assert path.exists(), f'{file} tells of imagen_jax.{module}'
     job = importlib.import_module(f'imagen_jax.{module}')
-    several_hosts = functools.partial(cli.parser, distributed=True)
-    ours = several_hosts if module == 'train' else cli.parser
+    several_hosts = functools.partial(gin_jobs.parser, distributed=True)
+    ours = several_hosts if module == 'train' else gin_jobs.parser
     parser = getattr(job, 'parser', ours)()
     known = set(parser._option_string_actions)
     unknown = {f for f in flags if not f.startswith('--gin.')} - known

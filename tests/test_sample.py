@@ -8,9 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import edits, gallery, pictures, sample, sample_flags
-from tests import tiny_cascade
+from imagen_jax import sample
+from imagen_jax.files import pictures
+from imagen_jax.sampling import cascade as cascade_lib
+from imagen_jax.sampling import edits, gallery, sample_flags
+from tests.support import tiny_cascade
 
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
 
@@ -25,7 +27,7 @@ def _shared_cascade(monkeypatch, tmp_path):
     return shared if path == directory else load(path)
 
   monkeypatch.setattr(cascade_lib, 'load_cascade', load_cascade)
-  monkeypatch.setattr(sample.compilation_cache, 'enable', lambda: None)
+  monkeypatch.setattr(sample.compilation, 'enable_cache', lambda: None)
   monkeypatch.chdir(tmp_path)
 
 

@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import pictures, sample
+from imagen_jax import sample
 from imagen_jax.data import sources
-from tests import tiny_cascade
+from imagen_jax.files import pictures
+from imagen_jax.sampling import cascade as cascade_lib
+from tests.support import tiny_cascade
 
 ROOT = pathlib.Path(__file__).parents[1]
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:the prompt')
 def _shared_cascade(monkeypatch, tmp_path):
   shared = tiny_cascade.load()
   monkeypatch.setattr(cascade_lib, 'load_cascade', lambda *_, **__: shared)
-  monkeypatch.setattr(sample.compilation_cache, 'enable', lambda: None)
+  monkeypatch.setattr(sample.compilation, 'enable_cache', lambda: None)
   monkeypatch.chdir(tmp_path)
 
 

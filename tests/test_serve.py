@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from imagen_jax import pictures, serve
-from tests import tiny_cascade
-from tests.serving import painting
+from imagen_jax import serve
+from imagen_jax.files import pictures
+from tests.support import painting, tiny_cascade
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -92,7 +92,7 @@ def refused(flags, capsys):
 )
 def test_bad_input_is_one_line(flags, said, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(serve.compilation_cache, 'enable', lambda: None)
+  monkeypatch.setattr(serve.compilation, 'enable_cache', lambda: None)
   assert said in refused(['--port=0', *flags], capsys)
 
 

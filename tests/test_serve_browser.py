@@ -14,8 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from tests import chromium
-from tests.serving import painting
+from tests.support import chromium, painting
 
 pytestmark = [
   pytest.mark.browser,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import imagen_jax
-from imagen_jax import pictures, presets
+from imagen_jax.files import pictures
+from imagen_jax.sampling import presets
 
 SHIPPED = pathlib.Path(imagen_jax.__file__).parent / 'pretrained' / 'scenes'
 # Made by: python -m imagen_jax.sample PROMPT... --upto=64 --seed=7

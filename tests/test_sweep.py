@@ -6,11 +6,12 @@ import types
 import numpy as np
 import pytest
 
-from imagen_jax import cascade as cascade_lib
-from imagen_jax import pictures, sweep
+from imagen_jax import sweep
 from imagen_jax.data.emoji_scenes import drawing
-from imagen_jax.evaluation import questions
-from tests import tiny_cascade
+from imagen_jax.evaluation.scenes import questions
+from imagen_jax.files import pictures
+from imagen_jax.sampling import cascade as cascade_lib
+from tests.support import tiny_cascade
 
 
 class Book:
@@ -54,7 +55,7 @@ class Book:
 def book(monkeypatch):
   book = Book()
   monkeypatch.setattr(cascade_lib, 'load_cascade', lambda path: book)
-  monkeypatch.setattr(sweep.compilation_cache, 'enable', lambda: None)
+  monkeypatch.setattr(sweep.compilation, 'enable_cache', lambda: None)
   return book
 
 

@@ -11,19 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import inputs, jobs, partitioning, stages, train
+from imagen_jax import stages, train
 from imagen_jax.diffusion import conditioning
+from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, feeds
 from imagen_jax.training import (
   checkpoints,
-  guards,
   initial_weights,
+  inputs,
+  interruptions,
+  jobs,
   lora,
+  objective,
   optimizers,
 )
 from imagen_jax.training import state as state_lib
-from imagen_jax.training import step as step_lib
-from tests import tiny_cascade, tiny_job
+from tests.support import tiny_cascade, tiny_job
 
 
 @pytest.fixture(scope='module')
@@ -184,20 +187,20 @@ def test_dropped_captions_do_not_matter(text):
   params = tiny_cascade.random_params(job.stage)
   feed = feeds.Inline(encoder=encoder)
   batch = inputs.open_batches(job, feed, 'train').batch(0)
-  noise = step_lib.draw_noise(jax.random.key(0), batch, 0.0)
+  noise = objective.draw_noise(jax.random.key(0), batch, 0.0)
 
   def losses(tokens, drop):
     b = jobs.with_text(
       {**batch, 'tokens': tokens}, encoder.config, encoder.params
     )
-    fixed = step_lib.Noise(
+    fixed = objective.Noise(
       t=noise.t,
       eps=noise.eps,
       drop=jnp.full_like(noise.drop, drop),
       aug_level=noise.aug_level,
       aug_eps=noise.aug_eps,
     )
-    return step_lib.example_losses(job.stage, apply, params, b, fixed)
+    return objective.example_losses(job.stage, apply, params, b, fixed)
 
   other = np.roll(batch['tokens'], 1, axis=0)
   same = losses(batch['tokens'], True) - losses(other, True)
@@ -256,7 +259,7 @@ def test_gradients_that_are_not_finite_stop_the_run(text, tmp_path, capsys):
   assert not list((tmp_path / 'checkpoints').glob('[0-9]*'))
 
 
-@pytest.mark.slow  # training/test_rollback.py has its parts
+@pytest.mark.slow  # training/test_interruptions_rollback.py has its parts
 def test_gradients_that_stay_bad_take_the_run_back(text, finished, tmp_path):
   """To its last checkpoint, with a report; and a trace of a step is written."""
   workdir = tmp_path / 'run'
@@ -271,7 +274,7 @@ def test_gradients_that_stay_bad_take_the_run_back(text, finished, tmp_path):
     profile_steps=(7, 8),
   )
   with pytest.raises(
-    guards.NotFinite, match='of 3 steps .* up to step 10 were'
+    interruptions.NotFinite, match='of 3 steps .* up to step 10 were'
   ):
     train.train(job, workdir)
   report = json.loads((workdir / 'stopped.json').read_text())
@@ -353,30 +356,30 @@ def test_resuming_with_another_encoder(text, finished, tmp_path):
 
 def test_loss_weight_makes_x0_errors_v_errors_up_to_a_bound():
   logsnr = jnp.array([-20.0, 0.0, 2.0, 20.0])
-  weight = step_lib.loss_weight('x0', logsnr)
+  weight = objective.loss_weight('x0', logsnr)
   np.testing.assert_allclose(weight[:3], 1 + np.exp(logsnr[:3]), rtol=1e-5)
-  assert weight[3] == step_lib.MAX_X0_WEIGHT
+  assert weight[3] == objective.MAX_X0_WEIGHT
   for kind in ('v', 'eps'):
-    np.testing.assert_array_equal(step_lib.loss_weight(kind, logsnr), 1.0)
+    np.testing.assert_array_equal(objective.loss_weight(kind, logsnr), 1.0)
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(
   text, finished, tmp_path, monkeypatch, capsys
 ):
   """The signal comes during step 2, at which nothing is due."""
-  add = guards.Skipped.add
+  add = interruptions.Skipped.add
 
   def add_and_signal(self, flag):
     add(self, flag)
     if len(self._flags) == 2:
       os.kill(os.getpid(), signal.SIGTERM)
 
-  monkeypatch.setattr(guards.Skipped, 'add', add_and_signal)
+  monkeypatch.setattr(interruptions.Skipped, 'add', add_and_signal)
   with pytest.raises(SystemExit) as stop:
     train.train(tiny_job.config(text), tmp_path)
   assert stop.value.code == 128 + signal.SIGTERM
   assert 'saved is step 2, from which' in capsys.readouterr().err
-  monkeypatch.setattr(guards.Skipped, 'add', add)
+  monkeypatch.setattr(interruptions.Skipped, 'add', add)
   resumed = _state_after(tiny_job.config(text), tmp_path)
   assert _difference(resumed.params, finished[1].params) == 0
 

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import embed, inputs, jobs, partitioning, stages, train
+from imagen_jax import embed, stages, train
+from imagen_jax.parallel import partitioning
 from imagen_jax.text import cache, cache_reader, encoders, feeds
-from imagen_jax.training import optimizers, validation
+from imagen_jax.training import inputs, jobs, objective, optimizers, validation
 from imagen_jax.training import state as state_lib
-from imagen_jax.training import step as step_lib
-from tests import tiny_cascade, tiny_job
+from tests.support import tiny_cascade, tiny_job
 
 # Of the loss, relative: what rounding the text does to it.
 BOUNDS = {'bfloat16': 2e-3, 'int8': 1e-2}
@@ -52,7 +52,7 @@ def _losses(job):
   params = tiny_cascade.random_params(job.stage)
   apply = stages.network(job.stage).apply
   return np.asarray(
-    step_lib.example_losses(job.stage, apply, params, batch, noise)
+    objective.example_losses(job.stage, apply, params, batch, noise)
   )
 
 
@@ -85,8 +85,8 @@ def test_null_condition_is_zeros_not_the_empty_caption(text):
   assert (reader.read([''])[0] != 0).any()
   batch = inputs.open_batches(job, inputs.open_feed(job), 'train').batch(0)
   batch = jobs.with_text(batch, None, {})
-  dropped = step_lib.draw_noise(jax.random.key(0), batch, 1.0)
-  text, mask = step_lib.conditioning.drop_text(
+  dropped = objective.draw_noise(jax.random.key(0), batch, 1.0)
+  text, mask = objective.conditioning.drop_text(
     batch['text'], batch['mask'], dropped.drop
   )
   assert not np.asarray(text).any()

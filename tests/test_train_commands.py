@@ -13,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-from tests import processes, tiny_leaf
+from tests.support import spawning, tiny_leaf
 
 pytestmark = pytest.mark.slow  # each starts Python and JAX a few times
 STEPS = {'TrainConfig.steps': 4, 'TrainConfig.checkpoint_every': 2}
@@ -38,7 +38,7 @@ class Job:
       *(f'--gin.{name}={value}' for name, value in settings.items()),
       *flags,
     ]
-    started = processes.start(
+    started = spawning.start(
       'imagen_jax.train', count, arguments, devices=2 // count, log=logs
     )
     return started, logs
@@ -137,7 +137,7 @@ def test_a_host_that_never_comes_is_named(job, tmp_path):
     1,
     tmp_path / 'run',
     STEPS,
-    f'--coordinator=localhost:{processes.free_port()}',
+    f'--coordinator=localhost:{spawning.free_port()}',
     '--num_processes=3',
     '--process_id=0',
     '--join_timeout=3',

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import partitioning, train_judge
+from imagen_jax import train_judge
 from imagen_jax.data.emoji_scenes import splits
-from imagen_jax.evaluation import judge, judge_examples
+from imagen_jax.evaluation.scenes import judge, judge_examples
 from imagen_jax.models import judge as network
+from imagen_jax.parallel import partitioning
 from imagen_jax.training import optimizers
-from tests.evaluation import test_judge
+from tests.evaluation.scenes import test_judge
 
 CONFIG = train_judge.JudgeTraining(
   model=network.JudgeConfig(

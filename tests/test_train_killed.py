@@ -77,7 +77,12 @@ def test_kills_across_processes_and_meshes(tmp_path):
   flags = os.environ.get('XLA_FLAGS', '')
   flags = re.sub(r'--xla_force_host_platform_device_count=\d+', '', flags)
   done = subprocess.run(
-    [sys.executable, '-m', 'tests.kill_matrix', f'--out={tmp_path / "out"}'],
+    [
+      sys.executable,
+      '-m',
+      'tests.support.kill_matrix',
+      f'--out={tmp_path / "out"}',
+    ],
     cwd=ROOT,
     env=os.environ | {'XLA_FLAGS': flags},
   )

@@ -14,8 +14,8 @@ import pathlib
 
 import numpy as np
 
-from imagen_jax import weights
 from imagen_jax.data import tfds_streams
+from imagen_jax.files import weights
 
 IMAGES, CAPTIONS = 40_504, 202_654  # in all of val2014
 ANNOTATIONS = 'annotations/captions_val2014.json'

@@ -17,8 +17,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from imagen_jax import retrying
 from imagen_jax.data import caption_fields, images, index, indexing
+from imagen_jax.files import retrying
 
 METADATA = ('metadata.jsonl', 'metadata.csv', 'metadata.parquet')
 _PIECE = 512  # pictures looked at one after another

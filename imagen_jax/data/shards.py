@@ -14,7 +14,8 @@ import posixpath
 import tarfile
 from collections.abc import Iterator
 
-from imagen_jax.data import caption_fields, images, index, indexing, storage
+from imagen_jax.data import caption_fields, images, index, indexing
+from imagen_jax.files import remote
 
 _PADDING = 64 << 10  # zeros that may follow an archive's end
 
@@ -33,15 +34,15 @@ def pieces(
 def fetch(root: str, files: list, row) -> bytes:
   """The bytes of an example's picture."""
   name = files[int(row['file'])][0]
-  path = storage.join(root, name)
-  return storage.read(path, int(row['offset']), int(row['size']))
+  path = remote.join(root, name)
+  return remote.read(path, int(row['offset']), int(row['size']))
 
 
 def _scan_shard(root, name, number, caption):
   """The entries and rejects of one shard."""
-  path = storage.join(root, name)
-  size = storage.size(path)
-  with storage.open_file(path) as file:
+  path = remote.join(root, name)
+  size = remote.size(path)
+  with remote.open_file(path) as file:
     try:
       tar = tarfile.open(fileobj=file, mode='r:')
     except tarfile.TarError as e:

@@ -8,8 +8,9 @@ What tools that read a set have in common, so that they call it alike.
 
 import os
 
-from imagen_jax import flags
-from imagen_jax.data import index, photographs, sources, storage
+from imagen_jax.config import flags
+from imagen_jax.data import index, photographs, sources
+from imagen_jax.files import remote
 
 
 def add(p, *, min_side: int | None, tfds: bool = False) -> None:
@@ -106,7 +107,7 @@ def source(
     )
   if kind == 'shards':
     return sources.Shards(files=name, **_given(common))
-  if storage.is_remote(text) or text.endswith('.tar') or _holds_shards(text):
+  if remote.is_remote(text) or text.endswith('.tar') or _holds_shards(text):
     return sources.Shards(files=text, **_given(common))
   if not os.path.isdir(text):
     raise ValueError(f'source {text} does not exist; give a folder or shards')

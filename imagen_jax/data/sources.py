@@ -27,11 +27,11 @@ from imagen_jax.data import (
   seqio_tasks,
   sequential,
   shards,
-  storage,
   tfds_records,
   tfds_sets,
   tfds_streams,
 )
+from imagen_jax.files import remote
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,12 +85,12 @@ class Shards:
 
   def open_index(self) -> index.Index:
     """The index, made where there is none."""
-    if self.index_dir is None and storage.is_remote(self.files):
+    if self.index_dir is None and remote.is_remote(self.files):
       raise ValueError(
         f"{self.files} is remote: say where its index is kept, as index_dir='"
         "runs/index'"
       )
-    root, files = storage.find(self.files, '.tar')
+    root, files = remote.find(self.files, '.tar')
     about = {
       'kind': 'shards',
       'root': root,

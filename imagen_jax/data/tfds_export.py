@@ -18,7 +18,8 @@ import pathlib
 import re
 import sys
 
-from imagen_jax.data import images, index, storage
+from imagen_jax.data import images, index
+from imagen_jax.files import remote
 
 _BATCH = 256  # examples of one element of the Beam pipeline
 
@@ -119,7 +120,7 @@ def examples(found, fetch):
 
 def quarantine_path(data_dir, name) -> str:
   """Where bad examples are listed; with Beam '.train' and such follow."""
-  return storage.join(str(data_dir), f'{name}_quarantine.jsonl')
+  return remote.join(str(data_dir), f'{name}_quarantine.jsonl')
 
 
 @functools.cache

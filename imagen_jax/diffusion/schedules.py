@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagen_jax import fields
+from imagen_jax.config import checks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Cosine:
 
   def __post_init__(self):
     # Beyond, float32 has no difference between alpha and 1, or sigma and 1.
-    fields.require_within(
+    checks.require_within(
       self, logsnr_min=(-80, 80), logsnr_max=(-80, 80), shift=(-80, 80)
     )
     if not self.logsnr_min < self.logsnr_max:

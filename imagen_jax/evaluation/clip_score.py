@@ -20,17 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
-from imagen_jax import fields as field_types
-from imagen_jax import partitioning, weights
+from imagen_jax.config import checks
 from imagen_jax.evaluation import picture_files
+from imagen_jax.files import remote, weights
 from imagen_jax.models import clip_image, clip_text
-from imagen_jax.text import (
-  encoders,
-  files,
-  huggingface,
-  tensors,
-  tokenizer_files,
-)
+from imagen_jax.parallel import partitioning
+from imagen_jax.text import encoders, huggingface, tensors, tokenizer_files
 
 CONVENTION = 'mean of 100 max(cos, 0)'
 BATCH = 32  # pictures at a time, over all devices
@@ -138,7 +133,7 @@ def load(directory, *, batch: int = BATCH, mesh=None) -> CLIP:
     mesh: of `partitioning.make_mesh`; None = of all devices.
   """
   mesh = partitioning.make_mesh() if mesh is None else mesh
-  folder = files.folder(directory)
+  folder = remote.folder(directory)
   folder.names()  # says so where there is no such directory
   (text, text_found), (image, image_found), fields = huggingface.read_clip(
     folder
@@ -181,13 +176,13 @@ def _normalisation(folder, resolution):
   """(mean, deviation) of colours; raises for what is not CLIP's way."""
   if _PREPROCESSOR not in folder.names():
     return MEAN, STD
-  fields = files.read_json(folder, _PREPROCESSOR)
+  fields = remote.read_json(folder, _PREPROCESSOR)
   where = f'{folder}/{_PREPROCESSOR}'
   found = []
   for key, default in (('image_mean', MEAN), ('image_std', STD)):
     value = fields.get(key, default)
     value = tuple(value) if isinstance(value, list) else value
-    field_types.require(value, tuple[float, float, float], f'{where}: {key}')
+    checks.require(value, tuple[float, float, float], f'{where}: {key}')
     found.append(value)
   crop = fields.get('crop_size', resolution)
   if isinstance(crop, dict):

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imagen_jax import weights
+from imagen_jax.files import weights
 
 FORMAT_VERSION = 1
 KEPT = 5_000  # features kept for the kernel distance

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from imagen_jax import partitioning, weights
+from imagen_jax.files import weights
 from imagen_jax.models import inception
+from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders
 
 LAYERS = ('64', '192', '768', '2048', 'logits')  # in the order of the output

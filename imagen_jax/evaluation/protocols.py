@@ -18,7 +18,8 @@ import json
 from collections.abc import Mapping, Sequence
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.evaluation import judge, sides
+from imagen_jax.evaluation import picture_sets
+from imagen_jax.evaluation.scenes import judge
 
 # Of a stage's settings those that decide a picture; the others decide how fast.
 _DECIDES = (
@@ -234,7 +235,7 @@ def fingerprint(values) -> str:
 def result(title, description, cascade_id, scores, **more) -> dict:
   """What is kept of a measurement, and may be put into tables."""
   return {
-    'protocol_id': sides.identity(description),
+    'protocol_id': picture_sets.identity(description),
     'title': title,
     'cascade': cascade_id,
     'scores': scores,
@@ -293,10 +294,11 @@ def read(path, found) -> dict:
       'evaluate --protocol or of fid'
     )
   said = found.get('protocol_id')
-  if said != sides.identity(found['protocol']):
+  identity = picture_sets.identity(found['protocol'])
+  if said != identity:
     raise ValueError(
-      f'{path} was altered: its protocol has id '
-      f'{sides.identity(found["protocol"])}, it says {said}; measure again'
+      f'{path} was altered: its protocol has id {identity}, it says {said}; '
+      'measure again'
     )
   for name in ('scores', 'clip'):
     if not isinstance(found.get(name, {}), dict):

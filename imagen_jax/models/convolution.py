@@ -6,7 +6,7 @@ On an accelerator the gradient is XLA's. On a CPU it is written out where that
 is faster, as plain convolutions and matrix products. XLA's own for a kernel is
 forty times slower there in loops: micro-batches, equal blocks. Outside of loops
 it depends on who computes it: YNNPACK runs at a third of the machine's rate on
-large pictures and at a tenth by position (k = 1); Eigen (see `xla_options`) is
+large pictures and at a tenth by position (k = 1); Eigen (see `compilation`) is
 as fast as this for many pictures, but takes half as long again for one or two.
 """
 

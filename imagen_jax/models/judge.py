@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from imagen_jax import fields
+from imagen_jax.config import checks
 from imagen_jax.models import layers
 
 _RARE = -4.0  # logit of a centre at the start: most cells hold none
@@ -36,7 +36,7 @@ class JudgeConfig:
   groups: int = 8  # of group norm
 
   def __post_init__(self):
-    fields.check(self, 'JudgeConfig')
+    checks.check(self, 'JudgeConfig')
     for name in ('nouns', 'colours', 'backgrounds', 'fold', 'groups'):
       if getattr(self, name) < 1:
         raise ValueError(f'JudgeConfig.{name} must be at least 1')

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from imagen_jax import fields as field_types
+from imagen_jax.config import checks
 from imagen_jax.models import attention, convolution
 
 _LECUN, _ZEROS = nn.initializers.lecun_normal(), nn.initializers.zeros
@@ -26,7 +26,7 @@ def check_sizes(config):
   """
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
-    field_types.require(value, field.type, field.name)
+    checks.require(value, field.type, field.name)
     numbers = value if isinstance(value, tuple) else (value,)
     if field.type in (int, tuple[int, ...]) and min(numbers, default=1) < 1:
       raise ValueError(f'{field.name} is {value}; it must be at least 1')

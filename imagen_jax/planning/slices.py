@@ -9,7 +9,7 @@ import math
 
 import jax
 
-from imagen_jax import accelerators
+from imagen_jax.parallel import accelerators
 
 _FLAT = ('1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16')
 _SOLID = (

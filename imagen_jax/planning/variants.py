@@ -9,8 +9,8 @@ import sys
 
 import jax
 
-from imagen_jax import partitioning
 from imagen_jax.models import execution
+from imagen_jax.parallel import partitioning
 from imagen_jax.planning import report
 
 _MOST_PARTS = 16  # micro-batches that are worth trying

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from imagen_jax import partitioning
+from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders
 
 LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)

@@ -26,8 +26,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from imagen_jax import fields as field_types
-from imagen_jax import weights
+from imagen_jax.config import checks
+from imagen_jax.files import weights
 from imagen_jax.text import quantization
 
 FORMAT_VERSION = 1
@@ -148,12 +148,12 @@ def read_manifest(directory: str) -> Manifest:
       'update imagen_jax'
     )
   for name in ('width', 'max_length', 'shards', 'batch_tokens'):
-    if not (field_types.fits(fields[name], int) and fields[name] > 0):
+    if not (checks.fits(fields[name], int) and fields[name] > 0):
       raise ValueError(
         f'{path}: {name} is {fields[name]!r}; it must be a whole number above '
         '0: copy it again'
       )
-  return field_types.build(Manifest, fields, path)
+  return checks.build(Manifest, fields, path)
 
 
 def difference(there: dict, here: dict) -> str | None:

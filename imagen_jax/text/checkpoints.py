@@ -12,15 +12,9 @@ import dataclasses
 
 import jax
 
-from imagen_jax import partitioning
-from imagen_jax.text import (
-  encoders,
-  files,
-  huggingface,
-  t5x,
-  tensors,
-  tokenizer_files,
-)
+from imagen_jax.files import remote
+from imagen_jax.parallel import partitioning
+from imagen_jax.text import encoders, huggingface, t5x, tensors, tokenizer_files
 
 MAX_LENGTH = 128  # tokens, unless the encoder has fewer positions
 
@@ -67,7 +61,7 @@ def load_weights(source: str, *, dtype='float32', mesh=None, mesh_config=None):
 
 def _find(source, dtype):
   """(folder, config, tensors, token length or None) of what lies there."""
-  folder, stored = files.folder(source), None
+  folder, stored = remote.folder(source), None
   names = folder.names()
   if encoders.CONFIG_FILE in names:
     config, stored = encoders.read_config(folder)

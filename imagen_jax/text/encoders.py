@@ -22,10 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from imagen_jax import fields as field_types
-from imagen_jax import partitioning, weights
+from imagen_jax.config import checks
+from imagen_jax.files import remote, weights
 from imagen_jax.models import bert, clip_text, t5
-from imagen_jax.text import files, tokenizer_files, tokenizers
+from imagen_jax.parallel import partitioning
+from imagen_jax.text import tokenizer_files, tokenizers
 
 FORMAT_VERSION = 1
 CONFIG_FILE = 'encoder.json'
@@ -179,7 +180,7 @@ def save(directory: str, encoder: TextEncoder, dtype=np.float32) -> None:
 def load(directory: str) -> TextEncoder:
   """Reads a text directory and checks that its parts fit together."""
   path = pathlib.Path(directory)
-  folder = files.folder(directory)
+  folder = remote.folder(directory)
   config, max_length = read_config(folder)
   tokenizer = tokenizer_files.find(None, folder, config, max_length)
   found_weights = weights.flatten(weights.load(path / WEIGHTS_FILE))
@@ -201,7 +202,7 @@ def load(directory: str) -> TextEncoder:
   return TextEncoder(config=config, params=params, tokenizer=tokenizer)
 
 
-def read_config(folder: files.Folder) -> tuple[Config, int]:
+def read_config(folder: remote.Folder) -> tuple[Config, int]:
   """encoder.json: the config, and the tokens of a caption at most."""
   path = f'{folder}/{CONFIG_FILE}'
   try:
@@ -222,12 +223,12 @@ def read_config(folder: files.Folder) -> tuple[Config, int]:
       f'{FORMAT_VERSION} of kinds {", ".join(_KINDS)}; update imagen_jax'
     )
   max_length = fields.pop('max_length', None)
-  if not field_types.fits(max_length, int) or max_length < 1:
+  if not checks.fits(max_length, int) or max_length < 1:
     raise ValueError(
       f'{path}: max_length is {max_length!r}; it must be a whole number above '
       '0: write the directory again'
     )
-  config = field_types.build(_KINDS[kind], fields, path)
+  config = checks.build(_KINDS[kind], fields, path)
   if config.dtype not in DTYPES:
     raise ValueError(f'{path}: dtype is {config.dtype!r}, not one of {DTYPES}')
   return config, max_length

@@ -8,9 +8,10 @@ CLIP's image tower is read beside the text where pictures are scored.
 
 import dataclasses
 
-from imagen_jax import fields as field_types
+from imagen_jax.config import checks
+from imagen_jax.files import remote
 from imagen_jax.models import bert, clip_image, clip_text, t5
-from imagen_jax.text import files, huggingface_names, tensors
+from imagen_jax.text import huggingface_names, tensors
 
 CONFIG_FILE = 'config.json'
 _INDEX = 'model.safetensors.index.json'
@@ -23,9 +24,9 @@ def is_one(names: list[str]) -> bool:
   return CONFIG_FILE in names
 
 
-def read(folder: files.Folder):
+def read(folder: remote.Folder):
   """Config and tensors by our names; raises ValueError with the remedy."""
-  fields = files.read_json(folder, CONFIG_FILE)
+  fields = remote.read_json(folder, CONFIG_FILE)
   found = _all_tensors(folder)
   kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
   if kind in ('t5', 'mt5'):
@@ -44,12 +45,12 @@ def read(folder: files.Folder):
   )
 
 
-def read_clip(folder: files.Folder):
+def read_clip(folder: remote.Folder):
   """Both towers of CLIP: (text config, its tensors), (image's), fields.
 
   `fields` is what config.json says. Raises ValueError with the remedy.
   """
-  fields = files.read_json(folder, CONFIG_FILE)
+  fields = remote.read_json(folder, CONFIG_FILE)
   kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
   if kind != 'clip':
     raise ValueError(
@@ -125,7 +126,7 @@ def _clip_config(fields, projection, where):
     raise ValueError(f'{where}: text_config is {text!r}; copy it again')
   # Beside text_config, not in it.
   size = fields.get('projection_dim', 512) if projection else None
-  field_types.require(size, int | None, f'{where}: projection_dim')
+  checks.require(size, int | None, f'{where}: projection_dim')
   table = {**_tower(0), 'eos_id': ('eos_token_id', 49407)}
   return _config(
     clip_text.CLIPTextConfig, text, where, table, projection_dim=size
@@ -140,7 +141,7 @@ def _clip_image_config(fields, where):
   if channels != 3:
     raise ValueError(f'{where}: num_channels is {channels!r}; pictures have 3')
   size = fields.get('projection_dim', 512)
-  field_types.require(size, int, f'{where}: projection_dim')
+  checks.require(size, int, f'{where}: projection_dim')
   tower = {
     ours: (theirs, default)
     for ours, (theirs, default) in _tower(0).items()
@@ -176,8 +177,8 @@ def _config(cls, fields, where, table, **others):
   values = {}
   for ours, (theirs, default) in table.items():
     values[ours] = fields.get(theirs, default)
-    field_types.require(values[ours], kinds[ours], f'{where}: {theirs}')
-  return field_types.build(cls, {**values, **others}, where)
+    checks.require(values[ours], kinds[ours], f'{where}: {theirs}')
+  return checks.build(cls, {**values, **others}, where)
 
 
 def _all_tensors(folder):
@@ -202,7 +203,7 @@ def _all_tensors(folder):
 
 
 def _sharded(folder, there):
-  weight_map = files.read_json(folder, _INDEX).get('weight_map', {})
+  weight_map = remote.read_json(folder, _INDEX).get('weight_map', {})
   texts = isinstance(weight_map, dict)
   if not texts or not all(isinstance(v, str) for v in weight_map.values()):
     raise ValueError(
@@ -227,7 +228,7 @@ def _sharded(folder, there):
   return found
 
 
-def no_pickles(folder: files.Folder, names: list[str]) -> str:
+def no_pickles(folder: remote.Folder, names: list[str]) -> str:
   """Why such files are refused, and what to do."""
   return (
     f'{folder} has its weights in {", ".join(names[:6])} alone: pickles, '

@@ -19,8 +19,9 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
+from imagen_jax.files import remote
 from imagen_jax.models import t5
-from imagen_jax.text import files, tensors
+from imagen_jax.text import tensors
 
 _FILE = 'checkpoint'
 _STATE = 'state'
@@ -48,7 +49,7 @@ def newest(names: list[str]) -> str | None:
   return max(steps, key=lambda n: int(_STEP.fullmatch(n)[1]), default=None)
 
 
-def read(folder: files.Folder):
+def read(folder: remote.Folder):
   """Config and tensors by T5X's names, joined with '.'."""
   names = folder.names()
   if _FILE in names:

@@ -15,8 +15,8 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from imagen_jax import partitioning, weights
-from imagen_jax.text import files
+from imagen_jax.files import remote, weights
+from imagen_jax.parallel import partitioning
 
 BLOCK = 16 << 20  # bytes of a tensor that are read at once
 _DTYPES = {
@@ -146,7 +146,7 @@ def spec_for(name, shape, dtype, mesh, heads, config=None):
   return jax.sharding.PartitionSpec(*axes)
 
 
-def safetensors(folder: files.Folder, file: str) -> dict[str, Tensor]:
+def safetensors(folder: remote.Folder, file: str) -> dict[str, Tensor]:
   """The tensors of a safetensors file, local or remote, by their names.
 
   Read here and not by the library: in blocks, from buckets too, with

@@ -12,13 +12,9 @@ there, or mean others: sizes are compared.
 import pathlib
 import re
 
-from imagen_jax import fields as field_types
-from imagen_jax.text import (
-  files,
-  huggingface_tokenizers,
-  tokenizers,
-  vocabularies,
-)
+from imagen_jax.config import checks
+from imagen_jax.files import remote
+from imagen_jax.text import huggingface_tokenizers, tokenizers, vocabularies
 
 SENTENCEPIECE_FILE = 'tokenizer.model'
 JSON_FILE = 'tokenizer.json'
@@ -30,7 +26,7 @@ _SENTENCEPIECE_FILES = (
 _SPARE = 4  # rows of an embedding for each token, at most, and 1024 more
 
 
-def find(given, folder: files.Folder, config, max_length: int):
+def find(given, folder: remote.Folder, config, max_length: int):
   """The tokenizer of an encoder.
 
   Args:
@@ -81,7 +77,7 @@ def to_file(tokenizer) -> tuple[str, bytes]:
 
 def _at(path, max_length, rows):
   """The tokenizer of a file or directory that the user named."""
-  folder = files.folder(path)
+  folder = remote.folder(path)
   parent, name = folder.parent(), folder.place.rpartition('/')[2]
   if name.endswith('.model'):
     return _sentencepiece(parent, name, max_length, rows)
@@ -109,10 +105,10 @@ def _in_folder(folder, max_length, rows):
   if 'vocab.txt' in names:
     lower = True
     if 'tokenizer_config.json' in names:
-      settings = files.read_json(folder, 'tokenizer_config.json')
+      settings = remote.read_json(folder, 'tokenizer_config.json')
       lower = settings.get('do_lower_case', True)
       where = f'{folder}/tokenizer_config.json'
-      field_types.require(lower, bool, f'{where}: do_lower_case')
+      checks.require(lower, bool, f'{where}: do_lower_case')
     tokenizer = huggingface_tokenizers.bert(
       folder.read('vocab.txt'), lower, max_length, str(folder)
     )

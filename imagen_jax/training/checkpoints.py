@@ -18,7 +18,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from imagen_jax import exchanges, hosts, partitioning, presence, retrying
+from imagen_jax.files import retrying
+from imagen_jax.parallel import agreements, partitioning, processes
 from imagen_jax.training import identity as identity_lib
 from imagen_jax.training import state as state_lib
 
@@ -95,8 +96,8 @@ class Checkpoints:
 
   def __init__(self, workdir, keep=2, every=0, best=0):
     self.directory = pathlib.Path(workdir).absolute() / 'checkpoints'
-    self._meetings = exchanges.Meetings('checkpoints')
-    with exchanges.together(_DAMAGE):
+    self._meetings = agreements.Meetings('checkpoints')
+    with agreements.together(_DAMAGE):
       self._manager = ocp.CheckpointManager(
         self.directory,
         item_names=('params', 'ema', 'opt', 'data', 'meta'),
@@ -121,7 +122,7 @@ class Checkpoints:
   def __exit__(self, kind, error, trace):
     if error is None:
       self.wait()
-    if error is not None and presence.is_loss(error):
+    if error is not None and processes.is_loss(error):
       # Another process has ended: what is being written waits for it.
       self._meetings.fail('it has lost the connection to another')
     try:
@@ -167,9 +168,9 @@ class Checkpoints:
       # Only now is it sure that the newer ones are at fault.
       for newer, error in damaged.items():
         place = self.set_aside(newer)
-        if hosts.is_first():
+        if processes.is_first():
           print(f'warning: {error}; moved to {place}', file=sys.stderr)
-      if hosts.is_first():
+      if processes.is_first():
         if changes:
           print(f'note: changed on resuming: {changes}', file=sys.stderr)
         print(f'resuming from step {data["next_batch"]}', file=sys.stderr)
@@ -192,10 +193,10 @@ class Checkpoints:
       path = self.directory / str(step)
       raise Damaged(_does_not_fit(path, reason)) from e
     except Exception as e:  # orbax raises just that for an array cut short
-      if presence.is_loss(e):
+      if processes.is_loss(e):
         raise
       # The others may have read all of theirs: they wait for us in orbax.
-      exchanges.fail_to_meet()
+      agreements.fail_to_meet()
       reason = e.__cause__ if type(e) is Exception and e.__cause__ else e
       raise Damaged(_does_not_fit(self.directory / str(step), reason)) from e
 
@@ -207,15 +208,15 @@ class Checkpoints:
     damaged = self.directory.parent / 'damaged_checkpoints'
     numbers = (f'{step}_{n}' for n in itertools.count())
     place = next(damaged / n for n in numbers if not (damaged / n).exists())
-    exchanges.agree()  # all have chosen the same place
+    agreements.agree()  # all have chosen the same place
     problem = None
-    if hosts.is_first():
+    if processes.is_first():
       try:
         damaged.mkdir(exist_ok=True)
         os.replace(self.directory / str(step), place)
       except OSError as e:
         problem = f'checkpoint {step} cannot be moved to {place}: {e}'
-    exchanges.agree(problem)
+    agreements.agree(problem)
     self._manager.reload()
     self._saved = self._manager.latest_step()
     return place
@@ -240,7 +241,7 @@ class Checkpoints:
       metrics = {'loss': float(loss)}
     self._saving = step
     self._meetings.begin()
-    with self._written(), exchanges.together(_DAMAGE):
+    with self._written(), agreements.together(_DAMAGE):
       self._manager.save(step, args=items, metrics=metrics, force=True)
 
   def finished(self):
@@ -277,7 +278,7 @@ class Checkpoints:
     try:
       yield
     except _DAMAGE as e:
-      if presence.is_loss(e):
+      if processes.is_loss(e):
         raise
       step, self._saving = self._saving, None
       reason = _reason(e)
@@ -300,10 +301,10 @@ class Checkpoints:
     All processes call it, when none of their threads is writing any more:
     tensorstore waits for ever in a directory that is gone.
     """
-    exchanges.agree()
+    agreements.agree()
     while self._left:
       step = self._left.pop()
-      if hosts.is_first():
+      if processes.is_first():
         for path in self.directory.glob(f'{step}.orbax-checkpoint-tmp*'):
           shutil.rmtree(path, ignore_errors=True)
 
@@ -330,8 +331,8 @@ class Checkpoints:
         'give another --workdir, or the config and release that wrote it'
       )
     try:
-      exchanges.agree(misfit)
-    except exchanges.Problem as e:
+      agreements.agree(misfit)
+    except agreements.Problem as e:
       raise Damaged(str(e)) from e
     items = self._read(
       step,

@@ -11,8 +11,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from imagen_jax import partitioning, stages
+from imagen_jax import stages
 from imagen_jax.models import execution
+from imagen_jax.parallel import partitioning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

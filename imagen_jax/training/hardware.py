@@ -13,7 +13,7 @@ import time
 
 import jax
 
-from imagen_jax import hosts
+from imagen_jax.parallel import processes
 
 NAME = 'hardware.jsonl'
 
@@ -35,7 +35,7 @@ def describe(devices) -> dict:
 
 def note(workdir, step, devices) -> None:
   """Adds the line of a run that starts after `step`; the first process does."""
-  if hosts.is_first():
+  if processes.is_first():
     line = {'step': step, 'time': round(time.time(), 1), **describe(devices)}
     with open(pathlib.Path(workdir) / NAME, 'a') as file:
       file.write(json.dumps(line) + '\n')

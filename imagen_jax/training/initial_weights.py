@@ -6,7 +6,9 @@ import sys
 
 import jax
 
-from imagen_jax import partitioning, stages, weights
+from imagen_jax import stages
+from imagen_jax.files import weights
+from imagen_jax.parallel import partitioning
 from imagen_jax.training import lora
 
 

@@ -12,7 +12,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from imagen_jax import fields
+from imagen_jax.config import checks
 
 KEY = 'lora'  # of the factors in the tree of parameters
 
@@ -29,7 +29,7 @@ class LoRA:
   def __post_init__(self):
     if self.rank < 1:
       raise ValueError(f'LoRA.rank is {self.rank}; it must be at least 1')
-    fields.require_regex(self.paths, 'LoRA.paths')
+    checks.require_regex(self.paths, 'LoRA.paths')
 
 
 def with_factors(lora, params, key):

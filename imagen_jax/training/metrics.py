@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from imagen_jax import accelerators, hosts
+from imagen_jax.parallel import accelerators, processes
 from imagen_jax.training import flops
 
 
@@ -34,7 +34,7 @@ class Metrics:
 
   def __init__(self, workdir, start_step):
     self._file = self._writer = None
-    if not hosts.is_first():
+    if not processes.is_first():
       return
     self._path = pathlib.Path(workdir) / 'metrics.jsonl'
     _drop_from(self._path, start_step)
@@ -134,14 +134,14 @@ class Progress:
     )
     end = '\n' if not sys.stderr.isatty() else ''
     start = '' if not sys.stderr.isatty() else '\r\x1b[K'
-    if hosts.is_first():
+    if processes.is_first():
       print(f'{start}{line}', end=end, file=sys.stderr, flush=True)
     return rate
 
   def note(self, step, text):
     """A line of its own about a step."""
     start = '\r\x1b[K' if sys.stderr.isatty() else ''
-    if hosts.is_first():
+    if processes.is_first():
       print(f'{start}step {step}  {text}', file=sys.stderr, flush=True)
 
   def restart_clock(self, step):

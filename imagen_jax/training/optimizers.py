@@ -13,7 +13,7 @@ import jax
 import optax
 import optax.contrib
 
-from imagen_jax import fields
+from imagen_jax.config import checks
 from imagen_jax.training import factored, stacking
 
 
@@ -30,7 +30,7 @@ class LearningRate:
   def __post_init__(self):
     if self.decay not in ('linear', 'cosine'):
       raise ValueError(f"decay is {self.decay!r}; 'linear' or 'cosine'")
-    fields.require_within(
+    checks.require_within(
       self,
       peak=(0, math.inf),
       warmup=(0, math.inf),
@@ -114,9 +114,9 @@ class Muon:
   adam_paths: tuple[str, ...] = ('input_conv', 'output_', 'embed', 'pool')
 
   def __post_init__(self):
-    fields.check(self, 'Muon')
+    checks.check(self, 'Muon')
     for pattern in self.adam_paths:
-      fields.require_regex(pattern, 'Muon.adam_paths')
+      checks.require_regex(pattern, 'Muon.adam_paths')
 
   def _dimensions(self, params):
     """Which axes of each leaf form a matrix: all but the last against it."""

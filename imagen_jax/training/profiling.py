@@ -7,7 +7,7 @@ import pathlib
 
 import jax
 
-from imagen_jax import hosts
+from imagen_jax.parallel import processes
 
 
 class Trace:
@@ -28,7 +28,7 @@ class Trace:
   def at(self, step, state):
     """Called before each step with the state that it starts from."""
     inside = self._first <= step < self._end
-    if inside == self._running or not hosts.is_first():
+    if inside == self._running or not processes.is_first():
       return
     jax.block_until_ready(state)  # what was begun before is not of the trace
     if inside:

@@ -1,4 +1,6 @@
-"""Checkpoints of a run, written again where the disk refuses.
+"""Checkpoints of a run, and the stage directory that `bind` makes a cascade of.
+
+  <workdir>/stage/   the averaged weights of the newest checkpoint
 
 Files are written while the run goes on, so that a failure shows steps later:
 then the state of that later step is saved, after a while, and after a longer
@@ -11,7 +13,11 @@ they know travels with the steps, so that all try again, or give up, at one.
 import sys
 import time
 
-from imagen_jax import exchanges, hosts, retrying
+import jax
+
+from imagen_jax import stages
+from imagen_jax.files import retrying
+from imagen_jax.parallel import agreements, processes
 from imagen_jax.training import checkpoints as checkpoints_lib
 
 _MANY = 64  # more failures in a row than are borne
@@ -23,7 +29,7 @@ class Saving:
   def __init__(self, checkpoints, identity):
     self._checkpoints = checkpoints
     self._identity = identity
-    self._agreement = exchanges.Agreement()
+    self._agreement = agreements.Agreement()
     self._tries = 0  # begun
     self._failed = 0  # number of the newest try that is known to have failed
     self._failures = 0  # in a row, up to that one
@@ -77,8 +83,8 @@ class Saving:
       self._ended(self._checkpoints.wait)
       problem = self._problem if self._failed == self._tries else None
       try:
-        exchanges.agree(problem and str(problem))
-      except exchanges.Problem as e:
+        agreements.agree(problem and str(problem))
+      except agreements.Problem as e:
         # The others know only now.
         self._failed, self._problem = self._tries, problem or e
         raise checkpoints_lib.Unwritten(str(problem or e)) from e
@@ -116,10 +122,40 @@ class Saving:
     self._failed, self._failures = failed, failures
     wait = retrying.WAITS[failures - 1]
     self._again = time.monotonic() + wait
-    if hosts.is_first():
+    if processes.is_first():
       print(
         f'warning: {retrying.first_line(self._problem)}; trying again in '
         f'{wait} s',
         file=sys.stderr,
         flush=True,
       )
+
+
+def write_stage(workdir, stage, step, ema, text):
+  """Writes the averaged weights as the stage directory of the run.
+
+  All processes call it, the first writes; all raise ValueError where it cannot.
+  `text` is the fingerprint of its encoder; `bind` notes when given another.
+  """
+  problem = None
+  if (ema := agreements.whole(ema)) is not None:
+    problem = _write_stage(workdir / 'stage', stage, step, ema, text)
+  agreements.agree(problem)
+
+
+def _write_stage(directory, stage, step, ema, text):
+  """Writes whole weights; what came in the way, or None."""
+  metadata = {'step': str(step), stages.TEXT_WEIGHTS: text['weights']}
+  try:
+    retrying.patiently(
+      lambda: stages.write(
+        directory, stage, jax.device_get(ema), metadata=metadata
+      ),
+      f'weights of step {step} were not written',
+    )
+  except OSError as e:
+    return (
+      f'weights of step {step} could not be written to {directory}: {e}; free '
+      'space there and run the same command again: it goes on from the '
+      'checkpoint before'
+    )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from imagen_jax import partitioning
+from imagen_jax.parallel import partitioning
 
 
 @jax.tree_util.register_dataclass

@@ -1,91 +1,111 @@
-"""The train step of any stage: equation 1 of the paper with its conditions.
+"""One update of a stage's network: gradients, optimizer, average; jitted.
 
-A batch is a dict of arrays: image [b, r, r, 3] uint8, text [b, l, d] float
-with mask [b, l], or tokens [b, l] that a frozen encoder turns into text inside
-the step; low_res [b, r/f, r/f, 3] uint8 for super-resolution.
+  (state, encoder_params, batch [b, ...]) -> (state, metrics)
+
+The noise of step k depends on (seed, k) and is drawn for the whole batch, so
+that a batch computed in parts gives the gradients of one computed at once.
 """
-
-import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from imagen_jax.diffusion import conditioning, images, process
+from imagen_jax.models import convolution
+from imagen_jax.parallel import compilation, partitioning
+from imagen_jax.training import compute as compute_lib
+from imagen_jax.training import lora as lora_lib
+from imagen_jax.training import noise_levels, objective, optimizers, stacking
+from imagen_jax.training import state as state_lib
 
-MAX_X0_WEIGHT = 10.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Noise:
-  """What is random in a step, drawn at once so that it can also be fixed."""
-
-  t: jax.Array  # [b], diffusion time in [0, 1]
-  eps: jax.Array  # [b, r, r, 3]
-  drop: jax.Array  # [b] bool, caption dropped
-  aug_level: jax.Array  # [b] in [0, 1]
-  aug_eps: jax.Array  # [b, r/f, r/f, 3]
+# Bytes of a leaf that is worth a program of its own. The paper's networks have
+# biases and norms of up to 16 KB, and kernels of a megabyte and more.
+_LARGE = 1 << 20
 
 
-jax.tree_util.register_dataclass(Noise)
-
-
-def draw_noise(key, batch, caption_dropout, max_aug_level=1.0):
-  """Noise for a batch from one key.
-
-  t is stratified: one uniform shift of b equal strata, so that each example's
-  t is U(0, 1) as in the paper while the batch covers the range evenly (not in
-  the paper; lowers the variance of small batches). aug_level is U(0,
-  max_aug_level); 1 is the paper's (section 2.4).
-  """
-  keys = jax.random.split(key, 5)
-  image = batch['image']
-  b = image.shape[0]
-  low_res = batch.get('low_res', image)
-  strata = jnp.arange(b) / b
-  return Noise(
-    t=(jax.random.uniform(keys[0]) + strata) % 1.0,
-    eps=jax.random.normal(keys[1], image.shape),
-    drop=jax.random.uniform(keys[2], [b]) < caption_dropout,
-    aug_level=jax.random.uniform(keys[3], [b]) * max_aug_level,
-    aug_eps=jax.random.normal(keys[4], low_res.shape),
-  )
-
-
-def example_losses(stage, apply, params, batch, noise):
-  """Squared error of the prediction, per example [b].
+def make_train_step(config, optimizer, embed, mesh, shardings):
+  """The jitted step, compiled with options: not for use inside a jit.
 
   Args:
-    stage: a `stages.Stage`.
-    apply: the network's apply.
-    params: its parameters.
-    batch: image, text, mask and (super-resolution) low_res.
-    noise: a `Noise`.
+    config: has stage, compute, seed, caption_dropout, max_aug_level,
+      ema_decay, lora, is_frozen, stacked and max_skipped, as
+      `jobs.TrainConfig` has.
+    optimizer: an optax transform.
+    embed: (encoder_params, batch) -> batch with its text.
+    mesh: of the devices.
+    shardings: those of the whole `TrainState`.
   """
-  x0 = images.to_float(batch['image'])
-  text, mask = conditioning.drop_text(batch['text'], batch['mask'], noise.drop)
-  logsnr = stage.schedule(noise.t)
-  z = process.add_noise(x0, noise.eps, logsnr)
-  extra = {}
-  if stage.low_res is not None:
-    low_res, aug_logsnr = conditioning.augment(
-      images.to_float(batch['low_res']), noise.aug_level, noise.aug_eps
+  stage, parts = config.stage, config.compute.micro_batches
+  apply = compute_lib.make_apply(stage, config.compute, shardings.params)
+
+  def gradients(params, encoder_params, batch, noise):
+    """Of the mean loss; with it, and its table by noise level."""
+    batch = embed(encoder_params, batch)
+
+    def mean_loss(params):
+      plain = lora_lib.merged(config.lora, params)
+      losses = objective.example_losses(stage, apply, plain, batch, noise)
+      return jnp.mean(losses), losses
+
+    (loss, losses), grads = jax.value_and_grad(mean_loss, has_aux=True)(params)
+    table = noise_levels.table(losses, stage.schedule(noise.t), noise.drop)
+    return grads, {'loss': loss, 'by_noise': table}
+
+  def gradients_in_parts(params, encoder_params, batch, noise):
+    """The same by a scan over parts of the batch, for less memory."""
+
+    def add(total, part):
+      with convolution.in_a_loop():
+        found = gradients(params, encoder_params, *part)
+      return jax.tree.map(lambda t, x: t + x.astype(t.dtype), total, found), ()
+
+    zeros = jax.tree.map(
+      lambda p, s: jax.lax.with_sharding_constraint(jnp.zeros(p.shape), s),
+      params,
+      shardings.params,
     )
-    up = conditioning.upsample(low_res, x0.shape[1:3])
-    extra = {'low_res': up, 'aug_logsnr': aug_logsnr}
-  prediction = apply({'params': params}, z, logsnr, text, mask, **extra)
-  error = process.squared_error(
-    prediction, x0, noise.eps, logsnr, stage.prediction
+    empty = {'loss': jnp.zeros([]), 'by_noise': noise_levels.empty()}
+    split = partitioning.split_batch((batch, noise), parts, mesh)
+    (grads, metrics), _ = jax.lax.scan(add, (zeros, empty), split)
+    metrics['loss'] /= parts
+    return jax.tree.map(lambda g: g / parts, grads), metrics
+
+  def train_step(state, encoder_params, batch):
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    noise = objective.draw_noise(
+      key, batch, config.caption_dropout, config.max_aug_level
+    )
+    params = state.params
+    if config.lora is None:  # its small sums need all of float32
+      params = compute_lib.compute_copy(stage, params, shardings.params)
+    how = gradients if parts == 1 else gradients_in_parts
+    grads, metrics = how(params, encoder_params, batch, noise)
+    grads = jax.tree.map(lambda g, p: g.astype(p.dtype), grads, state.params)
+    frozen = None
+    if config.is_frozen is not None:
+      frozen = optimizers.frozen_leaves(config.is_frozen, grads)
+      # What is not used is not computed: XLA drops these gradients.
+      grads = jax.tree.map(
+        lambda f, g: jnp.zeros_like(g) if f else g, frozen, grads
+      )
+    updating, averaged = optimizer, None
+    if config.stacked:
+      stacks = stacking.of_equal_leaves(state.params)
+      grads = stacks.join(grads)
+      updating = stacking.apart(optimizer, stacks, shardings)
+      averaged = stacking.of_equal_leaves(state.params, below=_LARGE)
+    metrics['grad_norm'] = optimizers.global_norm(grads)
+    finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['grad_norm'])
+    metrics['skipped'] = 1.0 - finite
+    metrics['by_noise'] = jnp.where(finite, metrics['by_noise'], 0.0)
+    # Without the choice a step is the same program as ever, bit for bit.
+    keep = finite if config.max_skipped else None
+    after = state_lib.apply_gradients(
+      state, grads, updating, config.ema_decay, frozen, keep, averaged
+    )
+    return after, metrics
+
+  return jax.jit(
+    train_step,
+    donate_argnums=0,
+    out_shardings=(shardings, partitioning.replicated(mesh)),
+    compiler_options=compilation.options(mesh),
   )
-  return error * loss_weight(stage.prediction, logsnr)
-
-
-def loss_weight(kind, logsnr):
-  """Weight [b] of the squared error in the space of the prediction `kind`.
-
-  eps and v: 1 (equation 2; Salimans and Ho 2022). x0: that of v, 1 + SNR, but
-  bounded: without a bound the nearly clean examples, where there is nothing
-  to learn but copying, outweigh all others by e^20. Not in the paper.
-  """
-  if kind == 'x0':
-    return jnp.minimum(1.0 + jnp.exp(logsnr), MAX_X0_WEIGHT)
-  return jnp.ones_like(logsnr)

@@ -5,8 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from imagen_jax import exchanges, partitioning
-from imagen_jax.training import step as step_lib
+from imagen_jax.parallel import agreements, partitioning
+from imagen_jax.training import objective
 
 
 def fixed_noise(batch, k, drop=False, max_aug_level=1.0):
@@ -17,10 +17,10 @@ def fixed_noise(batch, k, drop=False, max_aug_level=1.0):
   `max_aug_level`.
   """
   key = jax.random.fold_in(jax.random.key(20220523), k)
-  noise = step_lib.draw_noise(key, batch, caption_dropout=0.0)
+  noise = objective.draw_noise(key, batch, caption_dropout=0.0)
   b = batch['image'].shape[0]
   t = (jnp.arange(b) + 0.5) / b
-  return step_lib.Noise(
+  return objective.Noise(
     t=jax.random.permutation(key, t),
     eps=noise.eps,
     drop=noise.drop | drop,
@@ -60,6 +60,6 @@ class Validation:
 def mean_loss(loss_of_batch, batches, *args):
   """Mean of `loss_of_batch(batch, k, *args)` over a list of batches."""
   losses = [
-    exchanges.settle(loss_of_batch(b, k, *args)) for k, b in enumerate(batches)
+    agreements.settle(loss_of_batch(b, k, *args)) for k, b in enumerate(batches)
   ]
   return float(sum(losses)) / len(losses)

@@ -13,7 +13,7 @@ import traceback
 
 import jax
 
-from imagen_jax import exchanges, hosts
+from imagen_jax.parallel import agreements, processes
 
 _LOOKS = 8  # times that it looks in the time that a step may take
 
@@ -44,7 +44,7 @@ class Watchdog:
 
   def __enter__(self):
     if self._seconds:
-      self._board = exchanges.Board('watchdog')
+      self._board = agreements.Board('watchdog')
       self._thread.start()
     return self
 
@@ -77,22 +77,22 @@ class Watchdog:
       self._ended, _ = self._running.pop(0)
       self._mark = time.monotonic()
     self._board.write(
-      f'{hosts.name()}: last ended step {self._ended}, it {self._doing} '
+      f'{processes.name()}: last ended step {self._ended}, it {self._doing} '
       f'[{self._looks}]'
     )
-    if hosts.is_first():
+    if processes.is_first():
       for process, text in self._board.read().items():
         if self._heard.get(process, ('',))[0] != text:
           self._heard[process] = text, time.monotonic()
 
   def _tell(self, hung):
     lines = [
-      f'watchdog: no step has ended for {hung:.0f} s on {hosts.name()}; the '
-      f'last was {self._ended}, it {self._doing}, and stands at'
+      f'watchdog: no step has ended for {hung:.0f} s on {processes.name()}; '
+      f'the last was {self._ended}, it {self._doing}, and stands at'
     ]
     frame = sys._current_frames().get(self._main)
     lines += ''.join(traceback.format_stack(frame)[-8:]).splitlines()
-    if hosts.is_first() and jax.process_count() > 1:
+    if processes.is_first() and jax.process_count() > 1:
       lines += self._roll()
     self._say('\n'.join(lines))
 

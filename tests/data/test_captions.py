@@ -7,7 +7,7 @@ import pytest
 
 from imagen_jax.data import captions, sources
 from imagen_jax.data.emoji_scenes import source
-from tests.data import sets
+from tests.support import sets
 
 SPLITS = ('train', 'validation')
 

@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
-from imagen_jax import retrying
 from imagen_jax.data import index, sources
-from tests.data import sets, zoo
+from imagen_jax.files import retrying
+from tests.support import sets, zoo
 
 
 def _open(root, split='train', **changes):

@@ -5,8 +5,9 @@ import pathlib
 import pytest
 
 import gin
-from imagen_jax import cli, train
+from imagen_jax import train
 from imagen_jax.data import sources
+from imagen_jax.training import gin_jobs
 
 GIN = pathlib.Path(__file__).parents[2] / 'gin'
 FOLDER, SHARDS = "Folder.directory = 'a'", "Shards.files = 'b'"
@@ -27,7 +28,7 @@ def _clean():
 
 def _configure(name, bindings):
   files = [GIN / 'scenes_64.gin', GIN / 'data' / f'{name}.gin']
-  return cli.configure(files, bindings, train.TrainConfig)
+  return gin_jobs.configure(files, bindings, train.TrainConfig)
 
 
 def test_every_overlay_is_tested():

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from imagen_jax.data import images
-from tests.data import zoo
+from tests.support import zoo
 
 GOOD, BAD = zoo.good(), zoo.bad()
 

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import partitioning
 from imagen_jax.data import folders, indexing, shards, sources
-from tests.data import pieces, sets
+from imagen_jax.parallel import partitioning
+from tests.support import pieces, sets
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -94,7 +94,7 @@ def test_keys_of_pieces_tell_other_files(tmp_path):
 # it stops for good; it says which pieces it looked through.
 MAKER = """
 import json, sys, time
-from tests.data import pieces
+from tests.support import pieces
 from imagen_jax.data import indexing
 place, hang = sys.argv[1], int(sys.argv[2])
 seen = []
@@ -146,7 +146,7 @@ READER = """
 import json, sys
 import numpy as np
 from imagen_jax.data import sources
-from tests.data import sets
+from tests.support import sets
 root, rows, out = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 source = sources.Folder(directory=root, reading=sets.LOOSE).open('train')
 batches = sets.batches(source, 16, seed=3, rows=rows)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.data import mixing, pipeline, sources
-from tests.data import sets
+from tests.support import sets
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from imagen_jax.data import index, loading, quarantine, sources
-from tests.data import sets, zoo
+from tests.support import sets, zoo
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from imagen_jax.data import framing, images, pipeline, quick_jpeg, sources
-from tests.data import sets, zoo
+from tests.support import sets, zoo
 
 simplejpeg = pytest.importorskip('simplejpeg')
 cv2 = pytest.importorskip('cv2')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.data import loading, sequential, sources
-from tests.data import sets, zoo
+from tests.support import sets, zoo
 
 
 class _Data:

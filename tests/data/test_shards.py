@@ -7,9 +7,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from imagen_jax import retrying
-from imagen_jax.data import index, sources, storage
-from tests.data import sets
+from imagen_jax.data import index, sources
+from imagen_jax.files import remote as remote_lib
+from imagen_jax.files import retrying
+from tests.support import sets
 
 
 def _shards(files, **changes):
@@ -50,7 +51,7 @@ def test_batches_need_no_order_of_reading(tmp_path):
 
 def test_patterns(tmp_path):
   root = sets.shards(tmp_path / 'set')
-  assert storage.expand('x{08..10}y') == ['x08y', 'x09y', 'x10y']
+  assert remote_lib.expand('x{08..10}y') == ['x08y', 'x09y', 'x10y']
   for pattern, count in [
     (f'{root}/*.tar', 12),
     (f'{root}/{{00000..00001}}.tar', 8),
@@ -242,7 +243,7 @@ def test_a_bucket_that_refuses(tmp_path, monkeypatch):
     OSError('Forbidden: b/set\nAnonymous caller'),  # gcsfs, without a number
   ):
     refuses = Refuses(error)
-    monkeypatch.setattr(storage, '_open_system', lambda scheme, r=refuses: r)
+    monkeypatch.setattr(remote_lib, '_open_system', lambda scheme, r=refuses: r)
     with pytest.raises(
       ValueError,
       match=r'gs://b/set cannot be read .Permission'
@@ -253,20 +254,20 @@ def test_a_bucket_that_refuses(tmp_path, monkeypatch):
   def no_login(scheme):
     raise RuntimeError('Your default credentials were not found.')
 
-  monkeypatch.setattr(storage, '_open_system', no_login)
+  monkeypatch.setattr(remote_lib, '_open_system', no_login)
   with pytest.raises(ValueError, match='credentials were not found.*; log in'):
     _open('gs://b/{0..1}.tar', index_dir=str(tmp_path))
 
 
 def test_a_disk_that_is_away_for_a_moment(tmp_path, monkeypatch):
   (tmp_path / 'file').write_bytes(b'abcdef')
-  pread, failures = storage._pread, [OSError(errno.ESTALE, 'Stale handle')]
+  pread, failures = remote_lib._pread, [OSError(errno.ESTALE, 'Stale handle')]
 
   def away(*arguments):
     if failures:
       raise failures.pop()
     return pread(*arguments)
 
-  monkeypatch.setattr(storage, '_pread', away)
-  monkeypatch.setattr(storage.retrying, 'WAITS', (0,))
-  assert storage.read(str(tmp_path / 'file'), 2, 3) == b'cde'
+  monkeypatch.setattr(remote_lib, '_pread', away)
+  monkeypatch.setattr(remote_lib.retrying, 'WAITS', (0,))
+  assert remote_lib.read(str(tmp_path / 'file'), 2, 3) == b'cde'

@@ -13,8 +13,7 @@ import pytest
 
 from imagen_jax import build_tfds
 from imagen_jax.text import encoders
-from tests import tiny_cascade
-from tests.data import sets, zoo
+from tests.support import sets, tiny_cascade, zoo
 
 pytestmark = pytest.mark.slow  # five starts of the trainer for each source
 
@@ -128,7 +127,7 @@ def _of_seqio(root):
   task = root / 'task.gin'
   task.write_text(
     'from __gin__ import dynamic_registration\n'
-    'from tests.data import seqio_pictures\n'
+    'from tests.support import seqio_pictures\n'
   )
   flags = _overlay('seqio', {'SeqioTask.task': repr('pictures')})
   return [*flags, f'--gin_file={task}']

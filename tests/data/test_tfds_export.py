@@ -20,7 +20,7 @@ from imagen_jax.data import (
   tfds_export,
   tfds_streams,
 )
-from tests.data import sets, zoo
+from tests.support import sets, zoo
 
 COLOURED = ('alpha.png', 'orientation_6.jpg', 'cmyk.jpg', 'animated.gif')
 

@@ -9,8 +9,8 @@ import pytest
 from imagen_jax import train
 from imagen_jax.data import index, loading, photographs, sources
 from imagen_jax.text import encoders
-from tests import tiny_cascade, tiny_job
-from tests.data import sets, test_sequential, zoo
+from tests.data import test_sequential
+from tests.support import sets, tiny_cascade, tiny_job, zoo
 
 pytestmark = pytest.mark.slow  # three runs of the trainer for each source
 

@@ -7,9 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from imagen_jax import partitioning
 from imagen_jax.evaluation import clip_score
-from tests import tiny_clip
+from imagen_jax.parallel import partitioning
+from tests.support import tiny_clip
 
 EXPECTED = np.load(tiny_clip.DATA / 'expected.npz')
 

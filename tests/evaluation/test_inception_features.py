@@ -10,10 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import convert_inception, partitioning, weights
+from imagen_jax import convert_inception
 from imagen_jax.evaluation import inception_features
+from imagen_jax.files import weights
 from imagen_jax.models import inception
-from tests import random_inception
+from imagen_jax.parallel import partitioning
+from tests.support import random_inception
 
 DATA = pathlib.Path(__file__).parents[1] / 'data' / 'evaluation'
 ORACLE = np.load(DATA / 'inception_random.npz')

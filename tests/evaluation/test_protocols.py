@@ -6,7 +6,7 @@ import types
 import pytest
 
 from imagen_jax import stages
-from imagen_jax.evaluation import protocols, sides
+from imagen_jax.evaluation import picture_sets, protocols
 
 
 def _cascade(*sizes):
@@ -18,7 +18,7 @@ def _cascade(*sizes):
 def test_the_frozen_ones_are_frozen():
   """Whoever changes one has to give it another version, and this test."""
   ids = {
-    name: sides.identity(protocol.describe())
+    name: picture_sets.identity(protocol.describe())
     for name, protocol in protocols.PROTOCOLS.items()
   }
   assert ids == IDS
@@ -43,7 +43,9 @@ def test_changes_change_the_id_and_the_title():
   found = coco.with_changes(cascade, num=10, guidance=[2.0])
   assert found.title == 'coco30k, num changed, guidance changed'
   assert [s.guidance for s in found.stages] == [2.0, 2.0]
-  assert sides.identity(found.describe()) != sides.identity(coco.describe())
+  assert picture_sets.identity(found.describe()) != picture_sets.identity(
+    coco.describe()
+  )
   large = coco.with_changes(cascade, upto=1024)
   assert large.resolutions == (64, 256, 1024) and large.crop == 1024
   small = coco.with_changes(cascade, upto=64)
@@ -104,7 +106,7 @@ def test_tables_of_one_protocol_alone():
     protocols.table(dict(zip('ab', clips)))
   theirs = {
     'protocol': {'network': 'n'},
-    'protocol_id': sides.identity({'network': 'n'}),
+    'protocol_id': picture_sets.identity({'network': 'n'}),
     'fid': 3.25,
     'kid': 0.5,
   }

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from tests import tiny_leaf
+from tests.support import tiny_leaf
 
 LAUNCH = pathlib.Path(__file__).parents[2] / 'launch'
 GKE = [

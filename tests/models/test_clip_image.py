@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import weights
+from imagen_jax.files import weights
 from imagen_jax.models import clip_image
 
 

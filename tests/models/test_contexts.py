@@ -8,7 +8,7 @@ import pytest
 
 from imagen_jax import stages
 from imagen_jax.models import execution
-from tests import tiny_cascade
+from tests.support import tiny_cascade
 
 
 def _inputs(stage):

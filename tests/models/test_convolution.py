@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import accelerators, jobs, partitioning, stages
+from imagen_jax import stages
 from imagen_jax.models import convolution
+from imagen_jax.parallel import accelerators, partitioning
 from imagen_jax.planning import compiling
-from imagen_jax.training import compute, flops
+from imagen_jax.training import compute, flops, jobs
 from imagen_jax.training import state as state_lib
-from tests import tiny_cascade, tiny_job
+from tests.support import tiny_cascade, tiny_job
 
 SHAPES = {  # b, h, w, c, o, k
   'some pictures at once': (8, 16, 16, 3, 5, 3),

@@ -12,7 +12,7 @@ from jax.extend import core
 from imagen_jax import stages
 from imagen_jax.models import execution
 from imagen_jax.training import optimizers
-from tests import tiny_cascade
+from tests.support import tiny_cascade
 
 
 def _stage(resolution):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from imagen_jax import accelerators
+from imagen_jax.parallel import accelerators
 from imagen_jax.planning import costs
 
 # A byte a second, and four operations: what is slower is seen at once.

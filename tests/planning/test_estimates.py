@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from imagen_jax import accelerators
+from imagen_jax.parallel import accelerators
 from imagen_jax.planning import estimates, report
 
 CHIP = accelerators.Accelerator(

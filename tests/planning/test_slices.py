@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from imagen_jax import accelerators
+from imagen_jax.parallel import accelerators
 from imagen_jax.planning import slices
 
 

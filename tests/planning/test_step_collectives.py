@@ -12,11 +12,11 @@ import re
 import jax
 import pytest
 
-from imagen_jax import accelerators, jobs, partitioning
+from imagen_jax.parallel import accelerators, partitioning
 from imagen_jax.planning import compiling
-from imagen_jax.training import compute, noise_levels, optimizers
+from imagen_jax.training import compute, jobs, noise_levels, optimizers
 from imagen_jax.training import state as state_lib
-from tests import tiny_job
+from tests.support import tiny_job
 
 DATA, FSDP = 2, 4
 

@@ -6,7 +6,7 @@ import pytest
 
 from imagen_jax.planning import slices, variants
 from imagen_jax.training import compute
-from tests import tiny_job
+from tests.support import tiny_job
 
 SLICE = slices.find('v5e:2x4')
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.text import buckets
-from tests import tiny_cascade
+from tests.support import tiny_cascade
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.text import cache
-from tests import tiny_cache
+from tests.support import tiny_cache
 
 
 def test_captions_spread_evenly_over_shards():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.text import cache, cache_reader, quantization
-from tests import tiny_cache
+from tests.support import tiny_cache
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from imagen_jax.text import cache, cache_writer
-from tests import tiny_cache
+from tests.support import tiny_cache
 
 ROOT = pathlib.Path(__file__).parents[2]
 

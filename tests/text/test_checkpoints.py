@@ -13,10 +13,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from imagen_jax import partitioning, text
+from imagen_jax import text
 from imagen_jax.models import clip_text
+from imagen_jax.parallel import partitioning
 from imagen_jax.text import checkpoints, encoders, tokenizers
-from tests import t5_float64
+from tests.support import t5_float64
 
 DATA = pathlib.Path(__file__).parents[1] / 'data'
 HF = DATA / 'huggingface'

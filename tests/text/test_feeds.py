@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.text import cache, cache_reader, feeds
-from tests import tiny_cache, tiny_cascade
+from tests.support import tiny_cache, tiny_cascade
 
 
 @pytest.fixture(scope='module')

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from imagen_jax.text import files, huggingface_tokenizers, tokenizer_files
+from imagen_jax.files import remote
+from imagen_jax.text import huggingface_tokenizers, tokenizer_files
 
 LENGTH = 8
 # The worked example of WordPiece, and what BERT does to accents and signs.
@@ -24,7 +25,7 @@ class Sized:
 
 
 def _find(directory, rows, length=LENGTH):
-  folder = files.folder(directory)
+  folder = remote.folder(directory)
   return tokenizer_files.find(None, folder, Sized(rows), length)
 
 
@@ -149,7 +150,7 @@ def test_bad_files_are_named(bert, clip):
 def test_literal_markers_are_text_for_sentencepiece_too():
   model = pathlib.Path(__file__).parents[1] / 'data/text/spm_captions.model'
   tokenizer = tokenizer_files.find(
-    str(model), files.folder('.'), Sized(512), 64
+    str(model), remote.folder('.'), Sized(512), 64
   )
   tokens, mask = tokenizer.encode(['a </s> fox <extra_id_0>'])
   assert (tokens[mask] == 1).sum() == 1 and tokens[mask][-1] == 1

@@ -9,7 +9,8 @@ import msgpack
 import numpy as np
 import pytest
 
-from imagen_jax.text import files, t5x
+from imagen_jax.files import remote as remote_lib
+from imagen_jax.text import t5x
 
 DATA = pathlib.Path(__file__).parents[1] / 'data' / 't5x_tiny' / 'gated'
 GZIP = DATA / 'legacy_gzip' / 'checkpoint_1000'
@@ -18,7 +19,7 @@ SHARDED = DATA / 'legacy_sharded' / 'checkpoint_1000'
 
 
 def _read(directory):
-  _, found = t5x.read(files.folder(directory))
+  _, found = t5x.read(remote_lib.folder(directory))
   return {k: v.read(np.dtype(np.float32)) for k, v in found.items()}
 
 
@@ -59,7 +60,7 @@ def test_all_formats_hold_the_same_weights():
 
 def test_bfloat16_is_rounded_to_nearest():
   """TensorStore casts while it reads; NumPy is the reference."""
-  _, found = t5x.read(files.folder(SHARDED))
+  _, found = t5x.read(remote_lib.folder(SHARDED))
   tensor = found['token_embedder.embedding']
   short = tensor.read(np.dtype(ml_dtypes.bfloat16))
   exact = tensor.read(np.dtype(np.float32))
@@ -185,7 +186,7 @@ def _inside(directory):
 
 
 def test_the_size_is_that_of_the_shapes(tmp_path):
-  config, _ = t5x.read(files.folder(_inside(tmp_path)[0]))
+  config, _ = t5x.read(remote_lib.folder(_inside(tmp_path)[0]))
   assert (config.emb_dim, config.num_heads, config.head_dim) == (4, 3, 2)
   assert (config.mlp_dim, config.vocab_size) == (8, 10)
   assert config.mlp_activations == ('relu',)  # T5 1.0 has one matrix
@@ -231,14 +232,14 @@ def test_half_of_an_orbax_checkpoint_is_refused(tmp_path):
 
 def test_arrays_of_a_bucket_are_asked_of_it():
   """No network here: the place that TensorStore is told."""
-  folder = files.folder('gs://bucket/t5/checkpoint_1000/')
+  folder = remote_lib.folder('gs://bucket/t5/checkpoint_1000/')
   assert folder.kvstore('target.x') == {
     'driver': 'gcs',
     'bucket': 'bucket',
     'path': 't5/checkpoint_1000/target.x/',
   }
   with pytest.raises(ValueError, match='not from ftp://'):
-    files.folder('ftp://host/t5').kvstore('x')
+    remote_lib.folder('ftp://host/t5').kvstore('x')
 
 
 def test_a_url_reads_as_a_path_does():

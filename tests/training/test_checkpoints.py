@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from imagen_jax import partitioning
+from imagen_jax.parallel import partitioning
 from imagen_jax.training import checkpoints, state
-from tests import full_disk, processes, saved_state
+from tests.support import full_disk, saved_state, spawning
 
 IDENTITY = {'seed': 0, 'sizes': (1, 2)}
 
@@ -243,8 +243,8 @@ def _on(devices, fsdp):
 
 
 def _run(do, workdir, step, count=2):
-  return processes.launch(
-    'tests.saved_state',
+  return spawning.launch(
+    'tests.support.saved_state',
     count,
     [f'--workdir={workdir}', '--fsdp=4', f'--do={do}', f'--step={step}'],
   )

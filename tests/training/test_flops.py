@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from imagen_jax import accelerators, partitioning
+from imagen_jax.parallel import accelerators, partitioning
 from imagen_jax.training import flops, metrics
-from tests import tiny_cascade
+from tests.support import tiny_cascade
 
 
 def _zeros(*shape):

@@ -8,7 +8,7 @@ import pytest
 
 from imagen_jax import stages
 from imagen_jax.training import identity
-from tests import tiny_job
+from tests.support import tiny_job
 
 
 class Feed:

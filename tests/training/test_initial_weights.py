@@ -10,7 +10,7 @@ import pytest
 from imagen_jax import stages
 from imagen_jax.training import initial_weights
 from imagen_jax.training import state as state_lib
-from tests import tiny_cascade
+from tests.support import tiny_cascade
 
 
 def _difference(a, b):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.training import lora, optimizers, state
-from tests import tiny_cascade, tiny_job
+from tests.support import tiny_cascade, tiny_job
 
 LORA = lora.LoRA(rank=2, scale=0.5)
 

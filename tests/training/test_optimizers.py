@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from imagen_jax import partitioning
+from imagen_jax.parallel import partitioning
 from imagen_jax.training import optimizers
 
 RATE = optimizers.LearningRate(peak=2.0, warmup=4)

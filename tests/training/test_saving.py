@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from imagen_jax import retrying
+from imagen_jax.files import retrying
 from imagen_jax.training import checkpoints, saving
-from tests import failing_disk, processes
+from tests.support import failing_disk, spawning
 
 
 class Disk:
@@ -99,8 +99,8 @@ def scenarios(request, tmp_path_factory):
   asked = [getattr(item, 'callspec', None) for item in request.session.items]
   names = {one.params.get('scenario') for one in asked if one} - {None}
   directory = tmp_path_factory.mktemp('disk')
-  codes = processes.launch(
-    'tests.failing_disk',
+  codes = spawning.launch(
+    'tests.support.failing_disk',
     2,
     [f'--workdir={directory}', f'--scenarios={",".join(sorted(names))}'],
     log=directory,

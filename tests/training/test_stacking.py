@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from imagen_jax import partitioning
+from imagen_jax.parallel import partitioning
 from imagen_jax.planning import collectives
 from imagen_jax.training import optimizers, stacking, state
 

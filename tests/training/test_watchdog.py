@@ -3,7 +3,7 @@
 import time
 
 from imagen_jax.training import watchdog
-from tests import hanging, processes
+from tests.support import hanging, spawning
 
 
 def _hang_here(dog, step):
@@ -39,7 +39,7 @@ def test_nothing_is_told_while_steps_end_or_before_the_first():
 
 
 def test_the_process_that_is_silent_is_named(tmp_path):
-  one, other = processes.start('tests.hanging', 2, [], log=tmp_path)
+  one, other = spawning.start('tests.support.hanging', 2, [], log=tmp_path)
   try:
     assert one.wait(120) == 0
   finally:

@@ -1,21 +1,18 @@
 """Which objects the checker can read, by colour, size and background.
 
 A pale rabbit in the snow can hardly be told from nothing. The checker takes
-too long to read every training scene, so it reads every single object once,
-offline (`derive`), and scenes with an unreadable one are drawn again. The
-table (`unreadable.json`) lists the few that fail: none of `lite`.
+too long to read every training scene, so it has read every single object once
+(`tools/derive_readable.py`), and scenes with an unreadable one are drawn again.
+The table (`unreadable.json`) lists the few that fail: none of `lite`.
 """
 
 import functools
-import itertools
 import json
 import pathlib
 
-import numpy as np
+from imagen_jax.data.emoji_scenes import scenes
 
-from imagen_jax.data.emoji_scenes import drawing, scenes, splits
-
-_FILE = pathlib.Path(__file__).with_name('unreadable.json')
+FILE = pathlib.Path(__file__).with_name('unreadable.json')
 # Classes of side: (most cells of the class, cells tried).
 SIDES = {'small': (19, 17), 'middle': (29, 24), 'large': (64, 34)}
 # Classes of height, since backgrounds vary along y: (most, centre tried).
@@ -24,11 +21,8 @@ HEIGHTS = {'top': (0.34, 0.0), 'middle': (0.66, 0.5), 'bottom': (1.0, 1.0)}
 
 @functools.cache
 def _table(vocabulary: str) -> frozenset:
-  rows = json.loads(_FILE.read_text())[vocabulary]
+  rows = json.loads(FILE.read_text())[vocabulary]
   return frozenset(tuple(row) for row in rows)
-
-
-CLEAR = 0.95  # share of an object's pixels that is sure to be enough
 
 
 def key(item: scenes.Item, background: str) -> tuple:
@@ -43,88 +37,3 @@ def readable(scene: scenes.Scene, vocabulary: str) -> bool:
   """Tells whether the checker can read every object of the scene."""
   table = _table(vocabulary)
   return not any(key(item, scene.background) in table for item in scene.items)
-
-
-def alone(noun, colour, background, cells, y) -> scenes.Scene:
-  """Returns the scene of one object, near height y, clear of the border."""
-  top = min(max(round(y * scenes.GRID - cells / 2), 2), 62 - cells)
-  item = scenes.Item(
-    noun=noun,
-    colour=colour,
-    x=0.5,
-    y=(top + cells / 2) / scenes.GRID,
-    side=cells / scenes.GRID,
-    group=0,
-  )
-  group = scenes.Group(noun=noun, colour=colour, size=None, count=1)
-  return scenes.Scene(
-    groups=(group,), items=(item,), relation=None, background=background
-  )
-
-
-def visible(scene: scenes.Scene) -> float:
-  """Returns the share of the first item's pixels that stand out."""
-  item = scene.items[0]
-  top, _, side = drawing.box(item, scenes.GRID)
-  sprite = np.asarray(drawing.sprite(item.noun, item.colour, side))
-  behind = drawing.background(scene.background, scenes.GRID)[top : top + side]
-  paint, opacity = sprite[..., :3], sprite[..., 3:]
-  # The checker's own threshold of contrast is a little below this one.
-  seen = np.abs(paint - opacity * behind / 255).max(-1) > 0.09
-  solid = opacity[..., 0] > 0.5
-  return float((seen & solid).sum() / solid.sum())
-
-
-def derive(vocabulary: str, reads, nouns=None) -> list[tuple]:
-  """Lists the unreadable (noun, colour, background, side, height).
-
-  `reads(scene) -> bool` draws the scene at 64 px and asks the checker; `nouns`
-  are those to try, by default all of the vocabulary. Objects of which all but
-  a twentieth stands out are not tried: of the 8,064 of `lite` an earlier and
-  weaker checker missed 13, and none of those stood out by more than 85%.
-  """
-  words = splits.vocabulary(vocabulary)
-  rows = []
-  for noun, background in itertools.product(
-    nouns or words.nouns, words.backgrounds
-  ):
-    colours = words.colours if noun in words.recolourable else ()
-    for colour, side, height in itertools.product(
-      (None, *colours), SIDES, HEIGHTS
-    ):
-      scene = alone(
-        noun, colour, background, SIDES[side][1], HEIGHTS[height][1]
-      )
-      if visible(scene) < CLEAR and not reads(scene):
-        rows.append((noun, colour, background, side, height))
-  return rows
-
-
-def save(tables: dict[str, list[tuple]]) -> None:
-  """Writes the table of every vocabulary, one row to a line."""
-  parts = []
-  for vocabulary, rows in tables.items():
-    lines = ',\n'.join(json.dumps(row) for row in rows)
-    parts.append(
-      f'"{vocabulary}": [\n{lines}\n]' if rows else f'"{vocabulary}": []'
-    )
-  _FILE.write_text('{\n' + ',\n'.join(parts) + '\n}\n')
-
-
-def main() -> None:
-  """Derives and writes the tables: some minutes."""
-  from imagen_jax.data.emoji_scenes import checker
-
-  tables = {}
-  for vocabulary in splits.VOCABULARIES:
-
-    def reads(scene, vocabulary=vocabulary):
-      picture = drawing.draw(scene, scenes.GRID)
-      return checker.check(picture, scene, vocabulary).all
-
-    tables[vocabulary] = derive(vocabulary, reads)
-  save(tables)
-
-
-if __name__ == '__main__':
-  main()

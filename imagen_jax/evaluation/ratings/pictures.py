@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 
 import PIL.Image
 
-from imagen_jax import pictures as files
 from imagen_jax.data import folders, images, index
 from imagen_jax.data.emoji_scenes import prompts as scene_prompts
-from imagen_jax.evaluation.ratings import protocols
+from imagen_jax.evaluation.ratings import questionnaires
+from imagen_jax.files import pictures as files
 
 _LONGEST = 10_000  # characters of a prompt that is taken seriously
 _MOSAIC = 12  # patches across a picture that is spoilt on purpose
@@ -190,7 +190,7 @@ def categories(keys: Iterable, found: Mapping, sheet, protocol) -> dict:
 
 def _of_people(prompt):
   words = ''.join(c if c.isalpha() else ' ' for c in prompt.lower())
-  return not protocols.PERSON.isdisjoint(words.split())
+  return not questionnaires.PERSON.isdisjoint(words.split())
 
 
 def _read_sheet(path):

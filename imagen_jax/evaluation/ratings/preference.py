@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from imagen_jax.evaluation import alignment
-from imagen_jax.evaluation.ratings import protocols
+from imagen_jax.evaluation.ratings import questionnaires
+from imagen_jax.evaluation.scenes import alignment
 
 _QUANTILE = 1.959964  # of the normal distribution, for 95%
 _DRAWS = 2000  # of the bootstrap
@@ -73,7 +73,9 @@ def _about(question, category, answers):
   common = dict(question=question.name, category=category)
   if 'a' not in question.answers:
     for side in ('a', 'b'):
-      scores = [protocols.FITS[a.answer] for a in answers if a.side == side]
+      scores = [
+        questionnaires.FITS[a.answer] for a in answers if a.side == side
+      ]
       yield _mean(scores, what=side, **common)
     return
   counts = collections.Counter(a.answer for a in answers)
@@ -205,6 +207,6 @@ def agreement(answers: Iterable[Answer], question) -> float:
   scores = 'a' not in question.answers
   for a in answers:
     if a.question == question.name:
-      value = protocols.FITS[a.answer] if scores else a.answer
+      value = questionnaires.FITS[a.answer] if scores else a.answer
       units[a.trial].append(value)
   return alpha(units.values(), squared if scores else different)

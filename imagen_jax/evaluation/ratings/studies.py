@@ -11,7 +11,7 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from imagen_jax.evaluation.ratings import pictures, protocols
+from imagen_jax.evaluation.ratings import pictures, questionnaires
 
 FORMAT = 1  # of the definition
 _NAME = 40  # characters of a model's name on a figure
@@ -33,7 +33,7 @@ class Trial:
 class Study:
   """Everything that the votes depend on."""
 
-  protocol: protocols.Protocol
+  protocol: questionnaires.Protocol
   names: tuple[str, str]  # of A and B, never shown to raters
   seed: int
   simulated: bool  # the raters are scripts
@@ -100,11 +100,11 @@ def from_json(text: str) -> Study:
     raise ValueError('it was made by another version')
   protocol = values.pop('protocol')
   questions = tuple(
-    protocols.Question(**_tuples(q)) for q in protocol.pop('questions')
+    questionnaires.Question(**_tuples(q)) for q in protocol.pop('questions')
   )
   trials = tuple(_trial(trial) for trial in values.pop('trials'))
   return Study(
-    protocol=protocols.Protocol(questions=questions, **protocol),
+    protocol=questionnaires.Protocol(questions=questions, **protocol),
     trials=trials,
     batches=tuple(map(tuple, values.pop('batches'))),
     names=tuple(values.pop('names')),
@@ -125,7 +125,7 @@ def _trial(values):
 
 def define(
   roots: Mapping[str, str],
-  protocol: protocols.Protocol,
+  protocol: questionnaires.Protocol,
   *,
   seed: int = 0,
   names: Sequence[str] | None = None,

@@ -1,10 +1,6 @@
-"""Natural colours: the table is what the drawings say."""
+"""Natural colours: what the table says."""
 
 from imagen_jax.data.emoji_scenes import natural, splits
-
-
-def test_tables_follow_from_the_drawings():
-  assert natural.derive() == (natural.NATURAL, natural.DOUBTFUL)
 
 
 def test_what_everybody_knows():

@@ -37,44 +37,6 @@ def test_unreadable_scenes_are_drawn_again(monkeypatch):
     assert (new == old) == (row not in rows)
 
 
-def test_derive_asks_of_all_that_may_be_hard_to_see(monkeypatch):
-  asked = []
-
-  def reads(scene):
-    asked.append(scene)
-    return scene.background != 'beach'
-
-  monkeypatch.setattr(readable, 'CLEAR', 2.0)
-  rows = readable.derive('lite', reads, nouns=('fox', 'key'))
-  # 2 nouns x (natural and 6 colours) x 8 backgrounds x 3 sides x 3 heights.
-  assert len(asked) == 2 * 7 * 8 * 9
-  assert len(rows) == 2 * 7 * 9
-  assert {row[2] for row in rows} == {'beach'}
-  keys = {readable.key(s.items[0], s.background) for s in asked}
-  assert len(keys) == len(asked)
-  for scene in asked:
-    item = scene.items[0]
-    for middle in (item.x, item.y):
-      assert 2 / 64 <= middle - item.side / 2
-      assert middle + item.side / 2 <= 62 / 64
-
-
-def test_what_melts_into_its_background_is_less_visible():
-  # A mushroom has a stem of the colour of the lower sunset.
-  low = readable.alone('mushroom', 'blue', 'sunset', 24, 1.0)
-  high = readable.alone('mushroom', 'blue', 'sunset', 24, 0.0)
-  assert readable.visible(low) < 0.9 < readable.visible(high)
-  key = readable.key(low.items[0], 'sunset')
-  assert key == ('mushroom', 'blue', 'sunset', 'middle', 'bottom')
-
-
-def test_a_pale_rabbit_in_the_snow_is_not_asked_for():
-  pale = readable.alone('rabbit', None, 'snow', 24, 0.0)
-  green = readable.alone('rabbit', 'green', 'snow', 24, 0.0)
-  assert not readable.readable(pale, 'full')
-  assert readable.readable(green, 'full')
-
-
 def test_the_checker_reads_what_is_drawn():
   # The whole circle on a few scenes of every split: draw, read, compare.
   for split in splits.SIZES:

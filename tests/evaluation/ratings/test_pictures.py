@@ -7,11 +7,11 @@ import PIL.Image
 import PIL.PngImagePlugin
 import pytest
 
-from imagen_jax.evaluation.ratings import pictures, protocols
-from tests.evaluation.ratings import studio
+from imagen_jax.evaluation.ratings import pictures, questionnaires
+from tests.support import studio
 
-PAIRS = protocols.PROTOCOLS['pairs']
-COCO = protocols.PROTOCOLS['coco_quality']
+PAIRS = questionnaires.PROTOCOLS['pairs']
+COCO = questionnaires.PROTOCOLS['coco_quality']
 
 
 def test_sheets_strips_and_files_at_work_are_passed_over(tmp_path):

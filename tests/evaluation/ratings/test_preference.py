@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from imagen_jax.evaluation.ratings import preference, protocols
+from imagen_jax.evaluation.ratings import preference, questionnaires
 
-QUALITY = protocols.PROTOCOLS['pairs'].questions[0]
-FITS = protocols.PROTOCOLS['coco_alignment'].questions[0]
+QUALITY = questionnaires.PROTOCOLS['pairs'].questions[0]
+FITS = questionnaires.PROTOCOLS['coco_alignment'].questions[0]
 
 
 def _answers(given, category='x', question='quality', side=''):
@@ -130,7 +130,7 @@ def test_alpha_at_its_ends():
 def test_agreement_takes_its_own_question_alone():
   answers = _answers({1: _said('aabb'), 2: _said('aabb')})
   answers += _answers({1: _said('abab'), 2: _said('baba')}, question='caption')
-  caption = protocols.PROTOCOLS['pairs'].questions[1]
+  caption = questionnaires.PROTOCOLS['pairs'].questions[1]
   assert preference.agreement(answers, QUALITY) == 1
   assert preference.agreement(answers, caption) < 0
   scores = _answers({1: ['yes', 'no'], 2: ['somewhat', 'no']}, question='fits')

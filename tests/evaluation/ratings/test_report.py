@@ -7,7 +7,7 @@ import PIL.ImageColor
 import pytest
 
 from imagen_jax.evaluation.ratings import figure, report
-from tests.evaluation.ratings import studio
+from tests.support import studio
 
 
 def _summary(opened):

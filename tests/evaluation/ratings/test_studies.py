@@ -5,13 +5,13 @@ import dataclasses
 
 import pytest
 
-from imagen_jax.evaluation.ratings import protocols, studies
-from tests.evaluation.ratings import studio
+from imagen_jax.evaluation.ratings import questionnaires, studies
+from tests.support import studio
 
 
 def _study(tmp_path, name='pairs', count=1, prompts=studio.PROMPTS, **settings):
   own = {k: settings.pop(k) for k in ('num', 'batch') if k in settings}
-  protocol = dataclasses.replace(protocols.PROTOCOLS[name], **own)
+  protocol = dataclasses.replace(questionnaires.PROTOCOLS[name], **own)
   where = studio.roots(tmp_path, protocol, count, prompts)
   return studies.define(where, protocol, **settings)
 
@@ -30,11 +30,11 @@ def test_the_same_inputs_make_the_same_study(tmp_path):
   studio.pictures(tmp_path / 'model_b', count=2, value=101)  # other pixels
   assert first.id != studies.define(
     {'a': tmp_path / 'model_a', 'b': tmp_path / 'model_b'},
-    protocols.PROTOCOLS['pairs'],
+    questionnaires.PROTOCOLS['pairs'],
   ).id  # fmt: skip
 
 
-@pytest.mark.parametrize('name', protocols.PROTOCOLS)
+@pytest.mark.parametrize('name', questionnaires.PROTOCOLS)
 def test_a_definition_comes_back_from_its_text(name, tmp_path):
   study = _study(tmp_path, name)
   assert studies.from_json(study.to_json()) == study

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from imagen_jax.evaluation.ratings import archive, studies, votes
-from tests.evaluation.ratings import studio
+from tests.support import studio
 
 BOTH = {'quality': 'a', 'caption': 'none'}
 

@@ -1,0 +1,1 @@
+"""How settings come in: checked dataclass fields, flags of commands."""

@@ -1,0 +1,1 @@
+"""Scores of the embedded scenes: what was asked for, and is it there?"""

@@ -1,0 +1,1 @@
+"""Files written whole: weights, pictures, charts; here or in a bucket."""

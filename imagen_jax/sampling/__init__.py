@@ -1,0 +1,1 @@
+"""Stages bound into a cascade; from prompts to picture files."""

@@ -1,0 +1,194 @@
+"""The compiled programs of a stage: one set serves every picture.
+
+Weights, texts, seeds, levels and the weight of guidance are arguments: a
+program depends on the shapes and on what changes its structure alone. Each
+picture has keys of its own, made from (seed, resolution, index, purpose).
+
+  begin   noise, levels, conditions           run     some steps
+  finish  uint8 [b, h, w, 3] and whether finite
+  figures what thresholding and guidance do at a step
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from imagen_jax import stages
+from imagen_jax.diffusion import (
+  conditioning,
+  grids,
+  images,
+  process,
+  repainting,
+  samplers,
+)
+from imagen_jax.sampling import denoising, placement
+
+# Purposes of a picture's keys; the values are part of what a seed means.
+_START, _AUGMENT, _STEPS, _REPAINT = 0, 1, 2, 3
+
+
+class Programs(NamedTuple):
+  """See the module's docstring and `make`."""
+
+  begin: Callable
+  run: Callable
+  finish: Callable
+  figures: Callable
+
+
+def compiled_part(stage, sampling):
+  """`sampling` as far as the programs depend on it; the rest is traced."""
+  guided = sampling.guidance != 1.0
+  return dataclasses.replace(
+    sampling,
+    steps=1,
+    guidance=2.0 if guided else 1.0,
+    aug_level=0.0,
+    margin=0,
+    batch=stage.sampling.batch,
+  )
+
+
+@functools.lru_cache(maxsize=64)
+def make(stage, sampling, size, resamples, mesh):
+  """The `Programs`; one set per stage and process.
+
+  Args:
+    stage: a `stages.Stage`.
+    sampling: of `compiled_part`.
+    size: (h, w) of the pictures.
+    resamples: as of `stage_sampler.Edit`; None = nothing is repainted.
+    mesh: of `placement.make_mesh`.
+  """
+  everywhere, each = placement.ALL, placement.EACH
+  shared = denoising.Inputs(
+    condition=each,
+    null=each,
+    levels=everywhere,
+    weights=everywhere,
+    known=each,
+    mask=each,
+    keys=each,
+  )
+
+  def make_step(inputs):
+    step, inputs = denoising.step_function(sampling), inputs[1]
+    if resamples is None:
+      return step
+    return repainting.repaint_step(
+      step, inputs.known, inputs.mask, inputs.keys, inputs.levels, resamples
+    )
+
+  run = samplers.compiled_segment(
+    lambda inputs: denoising.make_denoise(stage, sampling, *inputs),
+    make_step,
+    wrap=lambda run: placement.spread(
+      run,
+      mesh,
+      (each, everywhere, everywhere, everywhere, each, (everywhere, shared)),
+      each,
+    ),
+  )
+
+  def begin(
+    params,
+    seed,
+    index,
+    u,
+    steps,
+    weight,
+    text,
+    negative,
+    low_res,
+    aug_level,
+    start,
+    kept,
+  ):
+    """As of `stage_sampler`: (carry, keys, levels, inputs)."""
+    spacing = denoising.spacing(sampling)
+    levels = grids.levels(spacing, stage.schedule, u, steps)
+    keys = functools.partial(_keys, _picture_keys(stage, seed, index))
+    z = placement.cut_rows(_normal(keys(_START), size), mesh)
+    if start is not None:
+      z = process.add_noise(images.to_float(start), z, levels[0])
+    condition = {}
+    if low_res is not None:
+      condition = _low_res_condition(low_res, aug_level, keys(_AUGMENT), size)
+      condition['low_res'] = placement.cut_rows(condition['low_res'], mesh)
+    known = {}
+    if kept is not None:
+      picture, mask = kept
+      known = {
+        'known': images.to_float(picture),
+        'mask': jnp.float32(mask)[..., None],
+        'keys': keys(_REPAINT),
+      }
+    null = conditioning.null_text(*text) if negative is None else negative
+    texts = [
+      {'text': stages.text_context(stage, params, *t), 'mask': t[1]}
+      for t in (text, null)
+    ]
+    inputs = denoising.Inputs(
+      condition=condition | texts[0],
+      null=condition | texts[1],
+      levels=levels,
+      weights=denoising.guidance_weights(sampling, levels, weight),
+      **known,
+    )
+    return samplers.start(z), keys(_STEPS), levels, inputs
+
+  def finish(z):
+    return images.to_uint8(z), jnp.all(jnp.isfinite(z), axis=(1, 2, 3))
+
+  begin = placement.spread(
+    begin,
+    mesh,
+    # params; seed, index; u, steps, weight; text, negative, low_res;
+    # aug_level; start, kept.
+    (everywhere, everywhere, each, *[everywhere] * 3, *[each] * 3, everywhere)
+    + (each, each),
+    (each, each, everywhere, shared),
+  )
+
+  def figures(z, step, params, inputs):
+    say = denoising.make_figures(stage, sampling, params, inputs)
+    return say(z, jnp.full(z.shape[0], inputs.levels[step]))
+
+  finish = placement.spread(finish, mesh, (each,), (each, each))
+  figures = placement.spread(
+    figures, mesh, (each, everywhere, everywhere, shared), each
+  )
+  return Programs(jax.jit(begin), run, jax.jit(finish), jax.jit(figures))
+
+
+def _picture_keys(stage, seed, index):
+  """A key for each picture, [b]."""
+  # Named: a user's default kind of key must not change what a seed means.
+  key = jax.random.key(seed, impl='threefry2x32')
+  key = jax.random.fold_in(key, stage.resolution)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+
+def _keys(keys, purpose):
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, purpose)
+
+
+def _normal(keys, size):
+  shape = (*size, 3)
+  return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
+
+
+def _low_res_condition(low_res, aug_level, keys, size):
+  """The low-res picture, corrupted and upsampled, and how noisy it is."""
+  low_res, aug_logsnr = conditioning.augment(
+    images.to_float(low_res),
+    jnp.full(low_res.shape[0], aug_level),
+    _normal(keys, low_res.shape[1:3]),
+  )
+  up = conditioning.upsample(low_res, size)
+  return {'low_res': up, 'aug_logsnr': aug_logsnr}

@@ -1,0 +1,91 @@
+"""The train step of any stage: equation 1 of the paper with its conditions.
+
+A batch is a dict of arrays: image [b, r, r, 3] uint8, text [b, l, d] float
+with mask [b, l], or tokens [b, l] that a frozen encoder turns into text inside
+the step; low_res [b, r/f, r/f, 3] uint8 for super-resolution.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from imagen_jax.diffusion import conditioning, images, process
+
+MAX_X0_WEIGHT = 10.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Noise:
+  """What is random in a step, drawn at once so that it can also be fixed."""
+
+  t: jax.Array  # [b], diffusion time in [0, 1]
+  eps: jax.Array  # [b, r, r, 3]
+  drop: jax.Array  # [b] bool, caption dropped
+  aug_level: jax.Array  # [b] in [0, 1]
+  aug_eps: jax.Array  # [b, r/f, r/f, 3]
+
+
+jax.tree_util.register_dataclass(Noise)
+
+
+def draw_noise(key, batch, caption_dropout, max_aug_level=1.0):
+  """Noise for a batch from one key.
+
+  t is stratified: one uniform shift of b equal strata, so that each example's
+  t is U(0, 1) as in the paper while the batch covers the range evenly (not in
+  the paper; lowers the variance of small batches). aug_level is U(0,
+  max_aug_level); 1 is the paper's (section 2.4).
+  """
+  keys = jax.random.split(key, 5)
+  image = batch['image']
+  b = image.shape[0]
+  low_res = batch.get('low_res', image)
+  strata = jnp.arange(b) / b
+  return Noise(
+    t=(jax.random.uniform(keys[0]) + strata) % 1.0,
+    eps=jax.random.normal(keys[1], image.shape),
+    drop=jax.random.uniform(keys[2], [b]) < caption_dropout,
+    aug_level=jax.random.uniform(keys[3], [b]) * max_aug_level,
+    aug_eps=jax.random.normal(keys[4], low_res.shape),
+  )
+
+
+def example_losses(stage, apply, params, batch, noise):
+  """Squared error of the prediction, per example [b].
+
+  Args:
+    stage: a `stages.Stage`.
+    apply: the network's apply.
+    params: its parameters.
+    batch: image, text, mask and (super-resolution) low_res.
+    noise: a `Noise`.
+  """
+  x0 = images.to_float(batch['image'])
+  text, mask = conditioning.drop_text(batch['text'], batch['mask'], noise.drop)
+  logsnr = stage.schedule(noise.t)
+  z = process.add_noise(x0, noise.eps, logsnr)
+  extra = {}
+  if stage.low_res is not None:
+    low_res, aug_logsnr = conditioning.augment(
+      images.to_float(batch['low_res']), noise.aug_level, noise.aug_eps
+    )
+    up = conditioning.upsample(low_res, x0.shape[1:3])
+    extra = {'low_res': up, 'aug_logsnr': aug_logsnr}
+  prediction = apply({'params': params}, z, logsnr, text, mask, **extra)
+  error = process.squared_error(
+    prediction, x0, noise.eps, logsnr, stage.prediction
+  )
+  return error * loss_weight(stage.prediction, logsnr)
+
+
+def loss_weight(kind, logsnr):
+  """Weight [b] of the squared error in the space of the prediction `kind`.
+
+  eps and v: 1 (equation 2; Salimans and Ho 2022). x0: that of v, 1 + SNR, but
+  bounded: without a bound the nearly clean examples, where there is nothing
+  to learn but copying, outweigh all others by e^20. Not in the paper.
+  """
+  if kind == 'x0':
+    return jnp.minimum(1.0 + jnp.exp(logsnr), MAX_X0_WEIGHT)
+  return jnp.ones_like(logsnr)

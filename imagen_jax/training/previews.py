@@ -1,0 +1,52 @@
+"""Pictures of fixed captions, drawn as training goes on."""
+
+import pathlib
+
+import numpy as np
+
+from imagen_jax.files import pictures, weights
+from imagen_jax.sampling import stage_sampler
+
+CAPTIONS = 'captions.json'  # beside the sheets
+
+
+class Previews:
+  """Draws the first captions of the validation split.
+
+  Args:
+    stage: the `stages.Stage` in training.
+    source: the validation split.
+    feed: of `text.feeds`; gives the captions' embeddings.
+    n: captions.
+    workdir: where `samples/` goes.
+  """
+
+  def __init__(self, stage, source, feed, n, workdir):
+    self._stage = stage
+    self._directory = pathlib.Path(workdir) / 'samples'
+    self._captions = [source.caption(i) for i in range(n)]
+    self._text, self._mask = feed.encode(self._captions)
+    self._low_res = None
+    if stage.low_res is not None:
+      rows = [source.example(i, stage.low_res) for i in range(n)]
+      self._low_res = np.stack([row['image'] for row in rows])
+
+  def draw(self, step, params):
+    """Writes samples/step_N.png, a row per caption, and the captions."""
+    images = stage_sampler.draw(
+      self._stage,
+      params,
+      self._text,
+      self._mask,
+      seed=0,
+      index=np.zeros(len(self._captions), np.int32),
+      sampling=self._stage.sampling,
+      low_res=self._low_res,
+    )
+    self._directory.mkdir(exist_ok=True)
+    # Small pictures leave no room for them on the sheet.
+    weights.save_json(self._directory / CAPTIONS, self._captions)
+    sheet = pictures.Sheet(self._captions, 1, self._stage.resolution)
+    for row, image in enumerate(images):
+      sheet.add(row, 0, image)
+    sheet.write(self._directory / f'step_{step:08d}.png')

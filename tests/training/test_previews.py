@@ -1,0 +1,25 @@
+"""Previews are a row per caption, with the feed's embeddings."""
+
+import numpy as np
+from PIL import Image
+
+from imagen_jax.training import previews
+from tests.support import tiny_cascade, tiny_job
+
+
+class Feed:
+  """Stands where an encoder or a cache stands."""
+
+  def encode(self, captions):
+    self.captions = list(captions)
+    shape = len(captions), tiny_cascade.LENGTH, tiny_cascade.WIDTH
+    return np.zeros(shape, np.float32), np.ones(shape[:2], bool)
+
+
+def test_captions_of_the_split_are_drawn(tmp_path):
+  stage, feed = tiny_cascade.stage(8), Feed()
+  drawn = previews.Previews(stage, tiny_job.Source(), feed, 2, tmp_path)
+  assert feed.captions == list(tiny_cascade.CAPTIONS[:2])
+  drawn.draw(7, tiny_cascade.random_params(stage))
+  with Image.open(tmp_path / 'samples' / 'step_00000007.png') as picture:
+    assert picture.height > 2 * 8
