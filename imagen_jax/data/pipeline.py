@@ -16,7 +16,9 @@ import dataclasses
 
 import numpy as np
 
+from imagen_jax.data import boxes
 from imagen_jax.data.emoji_scenes import source as scenes_source
+from imagen_jax.diffusion import layouts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Pictures:
   crop: int | None = None  # pixels of a random crop; None = whole pictures
   low_res_factor: int | None = None  # target over low-res pixels; None = base
   on_objects: float = 0.75  # share of crops placed on an object, if known
+  layout: layouts.Layout | None = None  # boxes given along; None = none
   halve: bool = True  # then bicubic for what is left; False = bicubic alone
 
 
@@ -118,6 +121,10 @@ class Batches:
     image = np.stack([row['image'] for row, _ in rows])
     text = self._feed.columns([row['caption'] for row, _ in rows])
     batch = {'image': image, **text}
+    if self._pictures.layout is not None:
+      batch['boxes'] = np.stack(
+        [boxes.of_example(self._pictures.layout, row) for row, _ in rows]
+      )
     if self._pictures.low_res_factor:
       batch['low_res'] = box_average(image, self._pictures.low_res_factor)
     return batch

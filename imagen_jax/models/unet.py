@@ -121,8 +121,20 @@ class UNet(nn.Module):
   execution: execution_lib.Execution = execution_lib.PLAIN
 
   @nn.compact
-  def __call__(self, z, logsnr, text, mask, low_res=None, aug_logsnr=None):
-    """`text` is [b, l, d], or what `context` makes of it."""
+  def __call__(
+    self,
+    z,
+    logsnr,
+    text,
+    mask,
+    low_res=None,
+    aug_logsnr=None,
+    layout=None,
+  ):
+    """`text` is [b, l, d], or what `context` makes of it.
+
+    `layout` is the map of `layouts.to_map` on the finest grid, or None.
+    """
     c = self.config
     if low_res is not None or aug_logsnr is not None:
       raise ValueError(
@@ -146,6 +158,11 @@ class UNet(nn.Module):
     x = layers.fold(z, c.fold)
     channels = x.shape[-1]
     x = layers.conv3x3(c.widths[0], c.dtype, 'input_conv')(x)
+    if layout is not None:
+      layout = layout.astype(c.dtype)
+      x += layers.conv3x3(
+        c.widths[0], c.dtype, 'layout_conv', zeros=True
+      )(layout)
     skips = [x]
     x, skips = self._down(x, skips, emb, text, mask)
     x = self._run(self._middle_units(), x, (emb, text, mask))[0]

@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 
 from imagen_jax.config import checks
-from imagen_jax.diffusion import schedules
+from imagen_jax.diffusion import layouts, schedules
 from imagen_jax.files import weights
 from imagen_jax.models import efficient_unet, unet
 from imagen_jax.stages import settings
@@ -58,6 +58,9 @@ def from_json(fields, where=CONFIG_FILE):
     if not isinstance(kind, str) or kind not in kinds:
       raise ValueError(f'{where}: {key} kind {kind!r}, not one of {[*kinds]}')
     fields[key] = checks.build(kinds[kind], value, f'{where}: {key}')
+  if fields.get('layout') is not None:
+    layout = _table(fields['layout'], f'{where}: layout')
+    fields['layout'] = checks.build(layouts.Layout, layout, f'{where}: layout')
   sampling = _table(fields.get('sampling', {}), f'{where}: sampling')
   fields['sampling'] = checks.build(
     settings.Sampling, sampling, f'{where}: sampling'

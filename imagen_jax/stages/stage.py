@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from imagen_jax.config import checks
-from imagen_jax.diffusion import schedules
+from imagen_jax.diffusion import layouts, schedules
 from imagen_jax.models import efficient_unet, unet
 from imagen_jax.models import execution as execution_lib
 from imagen_jax.stages import settings
@@ -30,6 +30,7 @@ class Stage:
   low_res: int | None = None  # pixels of the conditioning picture; None = base
   text_width: int = 4096  # features of one text token
   max_length: int = 128  # text tokens, padded
+  layout: layouts.Layout | None = None  # boxes it is told of; None = none
   sampling: settings.Sampling = settings.Sampling()
 
   def __post_init__(self):
@@ -91,6 +92,9 @@ def example_inputs(stage, batch=1, resolution=None):
       'low_res': jnp.zeros([batch, r, r, 3]),
       'aug_logsnr': jnp.zeros([batch]),
     }
+  if stage.layout is not None:
+    cells = stage.layout.cells * r // stage.resolution
+    inputs['layout'] = jnp.zeros([batch, cells, cells, stage.layout.channels])
   return inputs
 
 

@@ -40,6 +40,9 @@ def take(directory, stage, state, fresh=None):
     shapes = [
       tree[name].shape if name in tree else None for tree in (there, here)
     ]
+    is_fresh = fresh is not None and re.search(fresh, name.replace('.', '/'))
+    if shapes[0] is None and is_fresh:
+      continue
     if shapes[0] != shapes[1]:
       raise ValueError(
         f'{directory}: {name} is {shapes[0]} there and {shapes[1]} in this '
@@ -48,14 +51,16 @@ def take(directory, stage, state, fresh=None):
 
   found = []
 
-  def place(path, p, like):
+  def place(path, like):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
     if fresh is not None and re.search(fresh, name):
       found.append(name)
       return like
-    return partitioning.put_whole(p, like.sharding)
+    return partitioning.put_whole(
+      there[name.replace('/', '.')], like.sharding
+    )
 
-  placed = jax.tree_util.tree_map_with_path(place, params, network)
+  placed = jax.tree_util.tree_map_with_path(place, network)
   if fresh is not None and not found:
     raise ValueError(
       f'fresh {fresh!r} is in no path of a parameter, such as '

@@ -10,7 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from imagen_jax.diffusion import conditioning, images, process
+from imagen_jax.diffusion import conditioning, images, layouts, process
 
 MAX_X0_WEIGHT = 10.0
 
@@ -72,6 +72,9 @@ def example_losses(stage, apply, params, batch, noise):
     )
     up = conditioning.upsample(low_res, x0.shape[1:3])
     extra = {'low_res': up, 'aug_logsnr': aug_logsnr}
+  if stage.layout is not None:
+    told = layouts.to_map(stage.layout, batch['boxes'])
+    extra['layout'] = layouts.drop(told, noise.drop)
   prediction = apply({'params': params}, z, logsnr, text, mask, **extra)
   error = process.squared_error(
     prediction, x0, noise.eps, logsnr, stage.prediction

@@ -1,0 +1,81 @@
+"""Layouts: what is to be drawn where, as boxes and as a map of the picture.
+
+Not in the paper. A layout is a list of boxes, each a thing of a list of names,
+in a colour of another, at a place; a model that is told it need not find out
+from a sentence what belongs where. Boxes are rows of six numbers,
+
+  thing, colour, x, y, width, height      [b, n, 6]
+
+thing and colour are places in the lists (no box: thing = -1); centre and sides
+are in units of the picture, [0, 1], x to the right and y down.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+USUAL_SIDE = 0.35  # of a box; logarithms of sides count from here
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+  """The boxes that a stage can be told of."""
+
+  things: tuple[str, ...]  # names, in the order of their numbers
+  colours: tuple[str, ...]  # names, likewise; the first is the natural one
+  boxes: int = 8  # at most, in a picture
+  cells: int = 16  # of the map, each way
+
+  @property
+  def channels(self):
+    """Numbers in a cell of the map."""
+    return len(self.things) + len(self.colours) + 5
+
+
+def to_map(layout, boxes):
+  """Boxes [b, n, 6] -> map [b, cells, cells, channels] float32.
+
+  A cell belongs to the last box that its centre lies in, and holds
+
+    one-hot thing, one-hot colour, (dx, dy) from the box's centre in half sides,
+    log(width / 0.35), log(height / 0.35), 1
+
+  all zero but the last where nothing is. (A map that is not told is all zero:
+  `drop`.)
+  """
+  n = layout.cells
+  centres = (jnp.arange(n) + 0.5) / n
+  thing, colour, x, y, width, height = jnp.moveaxis(
+    boxes.astype(jnp.float32)[..., None, None], 2, 0
+  )  # each [b, boxes, 1, 1]
+  dx = (centres[None, :] - x) / (width / 2)  # [b, boxes, 1, cells]
+  dy = (centres[:, None] - y) / (height / 2)  # [b, boxes, cells, 1]
+  inside = (jnp.abs(dx) <= 1) & (jnp.abs(dy) <= 1) & (thing >= 0)
+  # The last one wins: weight 1 where no later box is.
+  later = jnp.cumsum(inside[:, ::-1], axis=1)[:, ::-1] - inside
+  share = jnp.where(later == 0, inside, False).astype(jnp.float32)
+
+  def one_hot(numbers, count):
+    return (numbers == jnp.arange(count)).astype(jnp.float32)
+
+  def spread(numbers):  # [b, boxes, 1, 1] or wider -> [b, cells, cells, 1]
+    return jnp.sum(share * numbers, axis=1)[..., None]
+
+  names = jnp.concatenate(
+    [
+      one_hot(thing[..., 0, 0, None], len(layout.things)),
+      one_hot(colour[..., 0, 0, None], len(layout.colours)),
+    ],
+    axis=-1,
+  )  # [b, boxes, names]
+  parts = [jnp.einsum('bkij,bkc->bijc', share, names)]
+  parts += [spread(dx), spread(dy)]
+  for side in (width, height):
+    parts.append(spread(jnp.log(jnp.maximum(side, 1e-3) / USUAL_SIDE)))
+  parts.append(jnp.ones_like(parts[-1]))
+  return jnp.concatenate(parts, axis=-1)
+
+
+def drop(layout_map, dropped):
+  """Takes the map from the examples where `dropped` [b] is true."""
+  return jnp.where(dropped[:, None, None, None], 0.0, layout_map)
