@@ -31,6 +31,11 @@ class Layout:
     """Numbers in a cell of the map."""
     return len(self.things) + len(self.colours) + 5
 
+  @property
+  def features(self):
+    """Numbers of a box where boxes are diffused."""
+    return len(self.things) + len(self.colours) + 5
+
 
 def to_map(layout, boxes):
   """Boxes [b, n, 6] -> map [b, cells, cells, channels] float32.
@@ -79,3 +84,46 @@ def to_map(layout, boxes):
 def drop(layout_map, dropped):
   """Takes the map from the examples where `dropped` [b] is true."""
   return jnp.where(dropped[:, None, None, None], 0.0, layout_map)
+
+
+def to_vectors(layout, boxes):
+  """Boxes [b, n, 6] -> what is diffused, [b, n, features] float32 about [-1, 1].
+
+  One-hot thing and colour (1 and -1), place, sides, and whether there is a box.
+  """
+  boxes = jnp.asarray(boxes, jnp.float32)
+  there = boxes[..., :1] >= 0
+  names = [
+    2.0 * (boxes[..., i : i + 1] == jnp.arange(len(words))) - 1
+    for i, words in ((0, layout.things), (1, layout.colours))
+  ]
+  sides = jnp.maximum(boxes[..., 4:6], 1e-3)
+  numbers = [2 * boxes[..., 2:4] - 1, 2 * jnp.log(sides / USUAL_SIDE)]
+  return jnp.concatenate(
+    [
+      *(jnp.where(there, x, -1.0) for x in names),
+      *(jnp.where(there, x, 0.0) for x in numbers),
+      2.0 * there - 1,
+    ],
+    axis=-1,
+  )
+
+
+def from_vectors(layout, vectors):
+  """The inverse of `to_vectors`, of vectors [b, n, features] that are not exact.
+
+  Names are the nearest, boxes stay inside the picture's bounds.
+  """
+  things, colours = len(layout.things), len(layout.colours)
+  ends = [things, things + colours, things + colours + 2, -1]
+  thing, colour, place, side, there = jnp.split(vectors, ends, axis=-1)
+  thing = jnp.where(there[..., 0] > 0, jnp.argmax(thing, -1), -1)
+  return jnp.concatenate(
+    [
+      thing[..., None].astype(jnp.float32),
+      jnp.argmax(colour, -1)[..., None].astype(jnp.float32),
+      jnp.clip((place + 1) / 2, 0.0, 1.0),
+      jnp.clip(USUAL_SIDE * jnp.exp(side / 2), 0.01, 1.0),
+    ],
+    axis=-1,
+  )
