@@ -7,6 +7,7 @@ A batch is a dict of host arrays:
   image    uint8 [b, r, r, 3]      the target, whole or a crop
   low_res  uint8 [b, r/f, r/f, 3]  super-resolution only: its x f box average
   tokens   int32 [b, l], mask bool [b, l], to be encoded; or
+  boxes    float32 [b, n, 6]       of `diffusion.layouts`, where they are told
   text     bfloat16 [b, l, d], mask, where embeddings come from a cache (of
            int8: codes, scales and divisors in its place)
 """
@@ -18,7 +19,6 @@ import numpy as np
 
 from imagen_jax.data import boxes
 from imagen_jax.data.emoji_scenes import source as scenes_source
-from imagen_jax.diffusion import layouts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,6 @@ class Pictures:
   crop: int | None = None  # pixels of a random crop; None = whole pictures
   low_res_factor: int | None = None  # target over low-res pixels; None = base
   on_objects: float = 0.75  # share of crops placed on an object, if known
-  layout: layouts.Layout | None = None  # boxes given along; None = none
   halve: bool = True  # then bicubic for what is left; False = bicubic alone
 
 
@@ -63,6 +62,7 @@ class Batches:
     rows: numbers of the rows of each global batch that are wanted here, the
       share of this process; None = all.
     quarantine: where bad examples are noted; None = nowhere.
+    layout: the `layouts.Layout` whose boxes are given along; None = none are.
   """
 
   def __init__(
@@ -74,6 +74,7 @@ class Batches:
     seed=0,
     rows=None,
     quarantine=None,
+    layout=None,
   ):
     source = drawn_in_order(source)
     source.check(pictures)
@@ -86,6 +87,7 @@ class Batches:
     )
     self._feed = feed
     self._pictures = pictures
+    self._layout = layout
     self._quarantine = quarantine
     if quarantine is not None:
       quarantine.adopt(getattr(source, 'rejected', list)())
@@ -121,9 +123,9 @@ class Batches:
     image = np.stack([row['image'] for row, _ in rows])
     text = self._feed.columns([row['caption'] for row, _ in rows])
     batch = {'image': image, **text}
-    if self._pictures.layout is not None:
+    if self._layout is not None:
       batch['boxes'] = np.stack(
-        [boxes.of_example(self._pictures.layout, row) for row, _ in rows]
+        [boxes.of_example(self._layout, row) for row, _ in rows]
       )
     if self._pictures.low_res_factor:
       batch['low_res'] = box_average(image, self._pictures.low_res_factor)

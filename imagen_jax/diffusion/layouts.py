@@ -14,6 +14,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
+NUMBERS = 6  # of a box
 USUAL_SIDE = 0.35  # of a box; logarithms of sides count from here
 
 
@@ -26,6 +27,15 @@ class Layout:
   boxes: int = 8  # at most, in a picture
   cells: int = 16  # of the map, each way
 
+  def __post_init__(self):
+    if not self.things or not self.colours:
+      raise ValueError('a layout needs names of things and of colours')
+    for name in ('boxes', 'cells'):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f'Layout.{name} is {getattr(self, name)}; it must be at least 1'
+        )
+
   @property
   def channels(self):
     """Numbers in a cell of the map."""
@@ -37,8 +47,8 @@ class Layout:
     return len(self.things) + len(self.colours) + 5
 
 
-def to_map(layout, boxes):
-  """Boxes [b, n, 6] -> map [b, cells, cells, channels] float32.
+def to_map(layout, boxes, cells=None):
+  """Boxes [b, n, 6] -> map [b, rows, columns, channels] float32.
 
   A cell belongs to the last box that its centre lies in, and holds
 
@@ -46,39 +56,29 @@ def to_map(layout, boxes):
     log(width / 0.35), log(height / 0.35), 1
 
   all zero but the last where nothing is. (A map that is not told is all zero:
-  `drop`.)
+  `drop`.) `cells` are (rows, columns); None = those of the layout.
   """
-  n = layout.cells
-  centres = (jnp.arange(n) + 0.5) / n
+  rows, columns = cells or (layout.cells, layout.cells)
   thing, colour, x, y, width, height = jnp.moveaxis(
     boxes.astype(jnp.float32)[..., None, None], 2, 0
-  )  # each [b, boxes, 1, 1]
-  dx = (centres[None, :] - x) / (width / 2)  # [b, boxes, 1, cells]
-  dy = (centres[:, None] - y) / (height / 2)  # [b, boxes, cells, 1]
+  )  # each [b, n, 1, 1]
+  dx = ((jnp.arange(columns) + 0.5) / columns - x) / (width / 2)
+  dy = ((jnp.arange(rows)[:, None] + 0.5) / rows - y) / (height / 2)
   inside = (jnp.abs(dx) <= 1) & (jnp.abs(dy) <= 1) & (thing >= 0)
-  # The last one wins: weight 1 where no later box is.
   later = jnp.cumsum(inside[:, ::-1], axis=1)[:, ::-1] - inside
-  share = jnp.where(later == 0, inside, False).astype(jnp.float32)
+  owns = jnp.where(later == 0, inside, False).astype(jnp.float32)
 
-  def one_hot(numbers, count):
-    return (numbers == jnp.arange(count)).astype(jnp.float32)
+  def at_cells(numbers):  # [b, n, 1, 1] or wider -> [b, rows, columns, 1]
+    return jnp.sum(owns * numbers, axis=1)[..., None]
 
-  def spread(numbers):  # [b, boxes, 1, 1] or wider -> [b, cells, cells, 1]
-    return jnp.sum(share * numbers, axis=1)[..., None]
+  def named(numbers, words):  # [b, n, 1, 1] -> [b, rows, columns, words]
+    one_hot = numbers[..., 0, 0, None] == jnp.arange(len(words))
+    return jnp.einsum('bnij,bnc->bijc', owns, one_hot.astype(jnp.float32))
 
-  names = jnp.concatenate(
-    [
-      one_hot(thing[..., 0, 0, None], len(layout.things)),
-      one_hot(colour[..., 0, 0, None], len(layout.colours)),
-    ],
-    axis=-1,
-  )  # [b, boxes, names]
-  parts = [jnp.einsum('bkij,bkc->bijc', share, names)]
-  parts += [spread(dx), spread(dy)]
-  for side in (width, height):
-    parts.append(spread(jnp.log(jnp.maximum(side, 1e-3) / USUAL_SIDE)))
-  parts.append(jnp.ones_like(parts[-1]))
-  return jnp.concatenate(parts, axis=-1)
+  sides = [jnp.maximum(side, 1e-3) / USUAL_SIDE for side in (width, height)]
+  parts = [named(thing, layout.things), named(colour, layout.colours)]
+  parts += [at_cells(x) for x in (dx, dy, *map(jnp.log, sides))]
+  return jnp.concatenate([*parts, jnp.ones_like(parts[-1])], axis=-1)
 
 
 def drop(layout_map, dropped):
@@ -87,7 +87,7 @@ def drop(layout_map, dropped):
 
 
 def to_vectors(layout, boxes):
-  """Boxes [b, n, 6] -> what is diffused, [b, n, features] float32 about [-1, 1].
+  """Boxes [b, n, 6] -> what is diffused, [b, n, features] about [-1, 1].
 
   One-hot thing and colour (1 and -1), place, sides, and whether there is a box.
   """
@@ -110,7 +110,7 @@ def to_vectors(layout, boxes):
 
 
 def from_vectors(layout, vectors):
-  """The inverse of `to_vectors`, of vectors [b, n, features] that are not exact.
+  """The inverse of `to_vectors`, of inexact vectors [b, n, features].
 
   Names are the nearest, boxes stay inside the picture's bounds.
   """

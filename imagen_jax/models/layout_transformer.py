@@ -5,7 +5,9 @@ attends to the other boxes and to the words of the sentence in one softmax, as
 the base U-Net's attention does (appendix D.3.1), in every block. It predicts
 the clean boxes from noisy ones.
 
-  z [b, n, d], logsnr [b], text [b, l, e], mask [b, l] -> x0 [b, n, d]
+  z [b, n, d], logsnr [b], text [b / k, l, e], mask [b / k, l] -> x0 [b, n, d]
+
+Several noisy versions of one picture, k in a row, may share its text.
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ import dataclasses
 import jax.numpy as jnp
 from flax import linen as nn
 
-from imagen_jax import fields
+from imagen_jax.config import checks
 from imagen_jax.models import attention, layers
 
 
@@ -21,8 +23,6 @@ from imagen_jax.models import attention, layers
 class LayoutTransformerConfig:
   """Size of a layout model."""
 
-  boxes: int  # n, tokens
-  features: int  # d, numbers that tell a box
   width: int = 192  # of a token
   blocks: int = 4
   head_width: int = 64
@@ -31,7 +31,7 @@ class LayoutTransformerConfig:
   max_length: int = 32  # words' positions that are told apart
 
   def __post_init__(self):
-    fields.check(self, 'LayoutTransformerConfig')
+    checks.check(self, 'LayoutTransformerConfig')
     for field in dataclasses.fields(self):
       if getattr(self, field.name) < 1:
         raise ValueError(
@@ -50,7 +50,7 @@ class Block(nn.Module):
 
   Both start as the identity and are scaled and shifted by the noise level
   (Peebles and Xie 2023). Queries and keys are normalised, so that their
-  products stay bounded. x [b, n, w], words [b, l, w] -> [b, n, w].
+  products stay bounded. x [b, n, w], words [b / k, l, w] -> [b, n, w].
   """
 
   config: LayoutTransformerConfig
@@ -77,10 +77,18 @@ class Block(nn.Module):
     def project(x, name):
       return layers.project(x, heads, c.head_width, 'float32', name)
 
+    times = len(y) // len(words)
     keys, values = (
-      jnp.concatenate([project(words, f'text_{name}'), project(y, name)], 1)
+      jnp.concatenate(
+        [
+          jnp.repeat(project(words, f'text_{name}'), times, axis=0),
+          project(y, name),
+        ],
+        axis=1,
+      )
       for name in ('key', 'value')
     )
+    mask = jnp.repeat(mask, times, axis=0)
     queries = nn.RMSNorm(name='query_norm')(project(y, 'query'))
     keys = nn.RMSNorm(name='key_norm')(keys)
     seen = jnp.concatenate([mask, jnp.ones(y.shape[:2], mask.dtype)], axis=1)
@@ -96,6 +104,8 @@ class LayoutTransformer(nn.Module):
   """Noisy boxes, noise level and text to clean boxes."""
 
   config: LayoutTransformerConfig
+  boxes: int  # n, of a picture
+  features: int  # d, numbers that tell a box
 
   @nn.compact
   def __call__(self, z, logsnr, text, mask):
@@ -113,11 +123,11 @@ class LayoutTransformer(nn.Module):
       jnp.arange(length)
     )
     x = nn.Dense(c.width, name='input_projection')(z)
-    x += nn.Embed(c.boxes, c.width, name='box_embed')(jnp.arange(z.shape[1]))
+    x += nn.Embed(self.boxes, c.width, name='box_embed')(jnp.arange(z.shape[1]))
     emb = layers.LogSNREmbedding(c.width, name='logsnr_embedding')(logsnr)
     for i in range(c.blocks):
       x = Block(c, name=f'block_{i}')(x, emb, words, mask)
     x = nn.LayerNorm(name='output_norm')(x)
     return nn.Dense(
-      c.features, kernel_init=nn.initializers.zeros, name='output_projection'
+      self.features, kernel_init=nn.initializers.zeros, name='output_projection'
     )(x)

@@ -160,9 +160,9 @@ class UNet(nn.Module):
     x = layers.conv3x3(c.widths[0], c.dtype, 'input_conv')(x)
     if layout is not None:
       layout = layout.astype(c.dtype)
-      x += layers.conv3x3(
-        c.widths[0], c.dtype, 'layout_conv', zeros=True
-      )(layout)
+      x += layers.conv3x3(c.widths[0], c.dtype, 'layout_conv', zeros=True)(
+        layout
+      )
     skips = [x]
     x, skips = self._down(x, skips, emb, text, mask)
     x = self._run(self._middle_units(), x, (emb, text, mask))[0]

@@ -56,9 +56,7 @@ def take(directory, stage, state, fresh=None):
     if fresh is not None and re.search(fresh, name):
       found.append(name)
       return like
-    return partitioning.put_whole(
-      there[name.replace('/', '.')], like.sharding
-    )
+    return partitioning.put_whole(there[name.replace('/', '.')], like.sharding)
 
   placed = jax.tree_util.tree_map_with_path(place, network)
   if fresh is not None and not found:

@@ -30,6 +30,7 @@ def open_batches(config, feed, split, mesh=None, bad=None):
     seed=config.seed,
     rows=rows,
     quarantine=bad,
+    layout=config.stage.layout,
   )
 
 

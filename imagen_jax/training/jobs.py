@@ -14,6 +14,7 @@ from imagen_jax import stages
 from imagen_jax.config import checks
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import pipeline, sources
+from imagen_jax.diffusion import layouts
 from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, quantization
 from imagen_jax.training import compute as compute_lib
@@ -49,6 +50,9 @@ class TrainConfig:
   # Of the noise on the low-resolution picture. 1 is the paper's; less is enough
   # where sampling adds little, and small networks have more to give there.
   max_aug_level: float = 1.0
+  # Share of examples whose caption is told but not their layout, so that a
+  # stage with layouts can still draw without one.
+  layout_dropout: float = 0.0
   ema_decay: float = 0.9999  # ramped up from 0.1
   mesh: partitioning.MeshConfig = partitioning.MeshConfig()
   compute: compute_lib.Compute = compute_lib.Compute()
@@ -78,6 +82,7 @@ class TrainConfig:
       seed=(0, 2**32 - 1),
       caption_dropout=(0, 1),
       max_aug_level=(0, 1),
+      layout_dropout=(0, 1),
       ema_decay=(0, 1),
       max_skipped=(0, math.inf),
       watchdog_seconds=(0, math.inf),
@@ -195,6 +200,8 @@ def batch_shapes(config, mesh):
   if pictures.low_res_factor is not None:
     side //= pictures.low_res_factor
     shapes['low_res'] = ((side, side, 3), jnp.uint8)
+  if stage.layout is not None:
+    shapes['boxes'] = ((stage.layout.boxes, layouts.NUMBERS), jnp.float32)
   sharding = partitioning.batch_sharding(mesh)
   return {
     name: jax.ShapeDtypeStruct(

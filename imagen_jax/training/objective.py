@@ -2,7 +2,8 @@
 
 A batch is a dict of arrays: image [b, r, r, 3] uint8, text [b, l, d] float
 with mask [b, l], or tokens [b, l] that a frozen encoder turns into text inside
-the step; low_res [b, r/f, r/f, 3] uint8 for super-resolution.
+the step; low_res [b, r/f, r/f, 3] uint8 for super-resolution; boxes [b, n, 6]
+(`diffusion.layouts`) for a stage that is told of them.
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ class Noise:
 
   t: jax.Array  # [b], diffusion time in [0, 1]
   eps: jax.Array  # [b, r, r, 3]
-  drop: jax.Array  # [b] bool, caption dropped
+  drop: jax.Array  # [b] bool, caption dropped, and with it the layout
+  untold: jax.Array  # [b] bool, layout alone dropped
   aug_level: jax.Array  # [b] in [0, 1]
   aug_eps: jax.Array  # [b, r/f, r/f, 3]
 
@@ -29,7 +31,9 @@ class Noise:
 jax.tree_util.register_dataclass(Noise)
 
 
-def draw_noise(key, batch, caption_dropout, max_aug_level=1.0):
+def draw_noise(
+  key, batch, caption_dropout, max_aug_level=1.0, layout_dropout=0.0
+):
   """Noise for a batch from one key.
 
   t is stratified: one uniform shift of b equal strata, so that each example's
@@ -46,6 +50,8 @@ def draw_noise(key, batch, caption_dropout, max_aug_level=1.0):
     t=(jax.random.uniform(keys[0]) + strata) % 1.0,
     eps=jax.random.normal(keys[1], image.shape),
     drop=jax.random.uniform(keys[2], [b]) < caption_dropout,
+    # A key of its own: the others stay those of stages without layouts.
+    untold=jax.random.uniform(jax.random.fold_in(key, 5), [b]) < layout_dropout,
     aug_level=jax.random.uniform(keys[3], [b]) * max_aug_level,
     aug_eps=jax.random.normal(keys[4], low_res.shape),
   )
@@ -74,7 +80,7 @@ def example_losses(stage, apply, params, batch, noise):
     extra = {'low_res': up, 'aug_logsnr': aug_logsnr}
   if stage.layout is not None:
     told = layouts.to_map(stage.layout, batch['boxes'])
-    extra['layout'] = layouts.drop(told, noise.drop)
+    extra['layout'] = layouts.drop(told, noise.drop | noise.untold)
   prediction = apply({'params': params}, z, logsnr, text, mask, **extra)
   error = process.squared_error(
     prediction, x0, noise.eps, logsnr, stage.prediction

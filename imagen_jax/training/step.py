@@ -26,7 +26,7 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
 
   Args:
     config: has stage, compute, seed, caption_dropout, max_aug_level,
-      ema_decay, lora, is_frozen, stacked and max_skipped, as
+      layout_dropout, ema_decay, lora, is_frozen, stacked and max_skipped, as
       `jobs.TrainConfig` has.
     optimizer: an optax transform.
     embed: (encoder_params, batch) -> batch with its text.
@@ -71,7 +71,11 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
   def train_step(state, encoder_params, batch):
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     noise = objective.draw_noise(
-      key, batch, config.caption_dropout, config.max_aug_level
+      key,
+      batch,
+      config.caption_dropout,
+      config.max_aug_level,
+      config.layout_dropout,
     )
     params = state.params
     if config.lora is None:  # its small sums need all of float32

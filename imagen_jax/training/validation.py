@@ -24,6 +24,7 @@ def fixed_noise(batch, k, drop=False, max_aug_level=1.0):
     t=jax.random.permutation(key, t),
     eps=noise.eps,
     drop=noise.drop | drop,
+    untold=noise.untold,
     aug_level=jax.random.permutation(jax.random.fold_in(key, 1), t)
     * max_aug_level,
     aug_eps=noise.aug_eps,
