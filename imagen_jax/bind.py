@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import sys
 
+import jax
 import ml_dtypes
 import numpy as np
 
@@ -21,10 +22,11 @@ from imagen_jax.config import flags
 from imagen_jax.data.emoji_scenes import grammar, splits
 from imagen_jax.files import weights
 from imagen_jax.sampling import manifests
-from imagen_jax.stages import chains
+from imagen_jax.stages import chains, layout_stage
 from imagen_jax.text import checkpoints, encoders, tokenizer_files
 
 TEXT = 'text'  # the text directory's name inside the cascade directory
+LAYOUT = 'layout'  # that of the layout stage
 DTYPES = {
   'float32': np.float32,
   'float16': np.float16,
@@ -68,6 +70,12 @@ def parser():
     '--tokenizer',
     metavar='FILE',
     help='its tokenizer (default: the one in --text)',
+  )
+  add(
+    '--layout',
+    metavar='DIR',
+    help='layout stage, or the work directory of train_layout that holds one, '
+    'for a base that is told of layouts (default: none)',
   )
   add(
     '--out',
@@ -129,6 +137,7 @@ def main(argv=None):
       dtype=args.dtype,
       replace=args.replace,
       tokenizer=args.tokenizer,
+      layout=args.layout,
     )
   except (ValueError, OSError) as e:
     return flags.failed(e, args.out)
@@ -146,6 +155,7 @@ def bind(
   dtype=None,
   replace=False,
   tokenizer=None,
+  layout=None,
 ):
   """Makes the cascade directory `out`; returns its manifest.
 
@@ -158,6 +168,7 @@ def bind(
     dtype: name in DTYPES, or None to keep the files' own.
     replace: whether a cascade directory at `out` may be replaced.
     tokenizer: that of the encoder, where it does not lie beside it.
+    layout: layout stage directory or work directory with one, or None.
 
   Raises:
     ValueError: with one line, where something does not fit.
@@ -171,13 +182,24 @@ def bind(
   chains.check(configs)
   encoder = load_text(text, tokenizer, configs[0].max_length)
   chains.check_text(configs, encoder.config.width, encoder.tokenizer.max_length)
+  if layout is not None:
+    layout = layout_directory(layout)
+    chains.check_layout(configs, layout_stage.read_config(layout))
   with manifests.appearing(out) as fresh:
     names = [f'stage_{config.resolution}' for config in configs]
     for name, config, directory in zip(names, configs, directories):
       _copy_stage(directory, config, fresh / name, dtype)
       _note_other_text(directory, text, encoder)
     _copy_text(text, encoder, fresh / TEXT, dtype)
-    manifest = manifests.make(fresh, stages=names, text=TEXT, words=words)
+    if layout is not None:
+      _copy_layout(layout, fresh / LAYOUT, dtype)
+    manifest = manifests.make(
+      fresh,
+      stages=names,
+      text=TEXT,
+      words=words,
+      layout=None if layout is None else LAYOUT,
+    )
     weights.save_json(fresh / manifests.FILE, manifests.to_json(manifest))
   return manifest
 
@@ -205,6 +227,15 @@ def stage_directory(path):
   path = pathlib.Path(path)
   inside = path / 'stage'
   if not (path / stages_lib.CONFIG_FILE).exists() and inside.is_dir():
+    return inside
+  return path
+
+
+def layout_directory(path):
+  """`path`, or the layout stage that a run of train_layout keeps in it."""
+  path = pathlib.Path(path)
+  inside = path / 'layout'
+  if not (path / layout_stage.CONFIG_FILE).exists() and inside.is_dir():
     return inside
   return path
 
@@ -249,15 +280,12 @@ def read_words(vocabulary, path):
   return None
 
 
-def network_shapes(config):
-  """Shape of every weight of a stage's network by its name."""
-  leaves = weights.flatten(stages_lib.param_shapes(config))
-  return {name: leaf.shape for name, leaf in leaves.items()}
+def check_shapes(network, params, path):
+  """Raises ValueError where the weights are not those of the network.
 
-
-def check_shapes(config, params, path):
-  """Raises ValueError where the weights are not those of the network."""
-  shapes = network_shapes(config)
+  `network` are its weights or their shapes by name.
+  """
+  shapes = {name: leaf.shape for name, leaf in network.items()}
   found = {name: leaf.shape for name, leaf in weights.flatten(params).items()}
   for name in sorted(shapes.keys() | found.keys()):
     if shapes.get(name) != found.get(name):
@@ -287,7 +315,11 @@ def _note_other_text(directory, text, encoder):
 
 def _copy_stage(directory, config, destination, dtype):
   params = weights.load(directory / stages_lib.WEIGHTS_FILE)
-  check_shapes(config, params, directory / stages_lib.WEIGHTS_FILE)
+  check_shapes(
+    weights.flatten(stages_lib.param_shapes(config)),
+    params,
+    directory / stages_lib.WEIGHTS_FILE,
+  )
   if dtype is not None:
     stages_lib.write(destination, config, params, DTYPES[dtype])
     return
@@ -297,6 +329,17 @@ def _copy_stage(directory, config, destination, dtype):
   )
   fields = stages_lib.to_json(config)
   weights.save_json(destination / stages_lib.CONFIG_FILE, fields)
+
+
+def _copy_layout(directory, destination, dtype):
+  config, params = layout_stage.read(directory)
+  shapes = jax.eval_shape(
+    lambda key: layout_stage.init_params(config, key), jax.random.key(0)
+  )
+  check_shapes(
+    weights.flatten(shapes), params, directory / layout_stage.WEIGHTS_FILE
+  )
+  layout_stage.write(destination, config, params, DTYPES[dtype or 'float32'])
 
 
 def _copy_text(text, encoder, destination, dtype):

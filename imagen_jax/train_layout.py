@@ -103,7 +103,7 @@ def train(config, workdir):
   workdir.mkdir(parents=True, exist_ok=True)
   encoder = text_checkpoints.load_encoder(config.text or inputs.SHIPPED_TEXT)
   _check_text(config, encoder)
-  embedded = layout_examples.Embedded(encoder=encoder)
+  embedded = layout_examples.Embedded(encoder)
 
   def examples(split, count):
     return layout_examples.LayoutExamples(

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from imagen_jax import stages
-from imagen_jax.diffusion import samplers
+from imagen_jax.diffusion import layouts, samplers
 from imagen_jax.sampling import (
+  bundles,
   denoising,
   placement,
   stage_programs,
@@ -75,10 +76,7 @@ def trace(stage, devices, cut=False):
     )
 
   params = placed(_ALL, stages.param_shapes(stage))
-  given = placed(
-    [_ALL, _EACH, *[_ALL] * 3, *[_EACH] * 3, _ALL],
-    list(_given(stage, pictures)),
-  )
+  given = placed((stage_programs.SEEDS, _EACH, _ALL), _given(stage, pictures))
   begin = programs.begin.trace(params, *given, None, None)
   shared = denoising.Inputs(
     condition=_EACH, null=_EACH, levels=_ALL, weights=_ALL
@@ -103,18 +101,24 @@ def _given(stage, pictures):
   def shape(*dimensions, dtype=jnp.float32):
     return jax.ShapeDtypeStruct(dimensions, dtype)
 
-  yield shape(dtype=jnp.uint32)  # seed
-  yield shape(pictures, dtype=jnp.int32)  # index
-  yield shape(*stage_sampler.fractions(stage.sampling, 1).shape)  # u
-  yield shape(dtype=jnp.int32)  # steps
-  yield shape()  # weight of guidance
-  yield (
-    shape(pictures, stage.max_length, stage.text_width),
-    shape(pictures, stage.max_length, dtype=jnp.bool_),
+  seeds = bundles.Seeds(
+    seed=shape(dtype=jnp.uint32), index=shape(pictures, dtype=jnp.int32)
   )
-  yield None  # nothing to lead away from
-  if stage.low_res is None:
-    yield None
-  else:
-    yield shape(pictures, stage.low_res, stage.low_res, 3, dtype=jnp.uint8)
-  yield shape()  # aug_level
+  low_res = boxes = None
+  if stage.low_res is not None:
+    low_res = shape(pictures, stage.low_res, stage.low_res, 3, dtype=jnp.uint8)
+  if stage.layout is not None:
+    boxes = shape(pictures, stage.layout.boxes, layouts.NUMBERS)
+  conditions = bundles.Conditions(
+    text=shape(pictures, stage.max_length, stage.text_width),
+    mask=shape(pictures, stage.max_length, dtype=jnp.bool_),
+    low_res=low_res,
+    boxes=boxes,
+  )
+  numbers = stage_programs.Numbers(
+    fractions=shape(*stage_sampler.fractions(stage.sampling, 1).shape),
+    steps=shape(dtype=jnp.int32),
+    guidance=shape(),
+    aug_level=shape(),
+  )
+  return seeds, conditions, numbers

@@ -23,13 +23,16 @@ from flax import errors as flax_errors
 from imagen_jax import stages as stages_lib
 from imagen_jax.config import checks
 from imagen_jax.sampling import (
+  bundles,
   edits,
+  layout_files,
+  layout_sampler,
   manifests,
   placement,
   presets,
   stage_sampler,
 )
-from imagen_jax.stages import chains
+from imagen_jax.stages import chains, layout_stage
 from imagen_jax.text import encoders
 
 SHIPPED = pathlib.Path(__file__).parents[1] / 'pretrained' / 'scenes'
@@ -44,12 +47,38 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Options:
+  """What may be asked for beside captions, plan and seed."""
+
+  size: tuple[int, int] | None = None  # see `Cascade.sample`
+  negative: str | None = None  # likewise
+  source: edits.Source | None = None  # likewise
+  layout: Sequence[layout_files.Box] | None = None  # likewise
+  # uint8 [n, h, w, 3], what the first of the stages gave before: the others
+  # alone are run, to the same pictures.
+  given: np.ndarray | None = None
+  # Called with a stage's name and then as `bundles.Observer` says.
+  progress: Callable | None = None
+  watch: Callable | None = None
+  measure: Callable | None = None
+
+  @property
+  def observer(self):
+    """Those who are told."""
+    return bundles.Observer(
+      progress=self.progress, watch=self.watch, measure=self.measure
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Cascade:
   """Stages from coarse to fine with their weights, and a text encoder."""
 
   stages: tuple[stages_lib.Stage, ...]  # lowest resolution first
   params: tuple[dict, ...]  # a tree of weights for each stage
   encoder: encoders.TextEncoder
+  # Draws where things belong, for a base that is told: a stage and its weights.
+  layout: tuple[layout_stage.LayoutStage, dict] | None = None
   words: frozenset[str] | None = None  # claimed vocabulary; None = no claim
   id: str = ''  # of the cascade directory
   # Drawn on, with params on each; None = where JAX puts things.
@@ -67,6 +96,8 @@ class Cascade:
     chains.check_text(
       self.stages, self.encoder.config.width, self.encoder.tokenizer.max_length
     )
+    if self.layout is not None:
+      chains.check_layout(self.stages, self.layout[0])
 
   def sample(
     self,
@@ -88,6 +119,7 @@ class Cascade:
     size: tuple[int, int] | None = None,
     negative: str | None = None,
     source: edits.Source | None = None,
+    layout: Sequence[layout_files.Box] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
   ) -> np.ndarray:
     """Draws `num_images` pictures of each caption.
@@ -118,6 +150,8 @@ class Cascade:
       negative: a caption to lead away from where guidance is on; None = from
         no caption, as in the paper.
       source: a picture to change; None = from noise.
+      layout: what to draw where (`layout_files.read`), for a base that is told
+        of layouts; None = as the layout stage of the cascade has it.
       progress: called as progress(stage name, step, steps) now and then, in
         network steps over all batches of the stage.
 
@@ -156,6 +190,7 @@ class Cascade:
       size=size,
       negative=negative,
       source=source,
+      layout=layout,
       progress=progress,
     )
 
@@ -182,12 +217,7 @@ class Cascade:
       stages_lib.edge(stage, sampling)  # checks the margin
     return plan
 
-  def draw(
-    self,
-    requests,
-    plan,
-    **options,
-  ) -> np.ndarray:
+  def draw(self, requests, plan, **options) -> np.ndarray:
     """Draws one picture per `Request` by a `plan`: uint8 [n, r, r, 3].
 
     The other arguments are those of `draw_texts`.
@@ -200,20 +230,7 @@ class Cascade:
     return self.draw_texts(text[rows], mask[rows], index, plan, **options)
 
   def draw_texts(
-    self,
-    text,
-    mask,
-    index,
-    plan,
-    *,
-    seed=0,
-    size=None,
-    negative=None,
-    source=None,
-    given=None,
-    progress=None,
-    watch=None,
-    measure=None,
+    self, text, mask, index, plan, *, seed=0, **options
   ) -> np.ndarray:
     """Draws a picture of each text [n, l, d], of mask [n, l]: [n, h, w, 3].
 
@@ -222,54 +239,47 @@ class Cascade:
         may hold numbers in [0, 1].
       index: [n] numbers of the pictures within their caption.
       plan: see `plan`.
-      seed, size, negative, source, progress: see `sample`.
-      given: uint8 [n, h, w, 3], what the first of the stages gave before: the
-        others alone are run, to the same pictures.
-      watch, measure: called with a stage's name and then as
-        `stage_sampler.draw` does, on what the pictures are on the way.
+      seed: see `sample`.
+      **options: the fields of `Options`.
     """
+    options = Options(**options)
     if not checks.fits(seed, int) or not 0 <= seed < 2**32:
       raise ValueError(
         f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
       )
-    sizes = stages_lib.picture_sizes(self.stages[: len(plan)], size)
-    if size is not None and source is not None:
+    sizes = stages_lib.picture_sizes(self.stages[: len(plan)], options.size)
+    if options.size is not None and options.source is not None:
       raise ValueError(
         'a picture to change is square; leave out the size, or the picture'
       )
-    if negative is not None:
-      negative = tuple(
-        np.repeat(x, len(index), axis=0)
-        for x in self.encoder.encode([negative])
-      )
-    pictures, done = given, 0
-    if given is not None:
-      if given.shape[1:3] not in sizes[:-1]:
-        raise ValueError(
-          f'the pictures given are {list(given.shape)}; the stages before the '
-          f'last give heights and widths of {sizes[:-1]}'
-        )
-      done = 1 + sizes.index(given.shape[1:3])
+    seeds = bundles.Seeds(seed=seed, index=np.asarray(index))
+    conditions = bundles.Conditions(
+      text=text,
+      mask=mask,
+      negative=self._negative(options.negative, len(index)),
+    )
+    pictures, done = options.given, 0
+    if pictures is None:
+      boxes = self.boxes(conditions, seeds, options)
+      conditions = dataclasses.replace(conditions, boxes=boxes)
+    else:
+      done = _stages_done(pictures, sizes)
     run = [*zip(self.stages, self.params, plan, sizes)]
-    for stage, params, sampling, (height, width) in run[done:]:
+    for stage, params, sampling, size in run[done:]:
+      source = options.source
       try:
         pictures = stage_sampler.draw(
           stage,
           params,
-          text,
-          mask,
-          seed=seed,
-          index=index,
-          sampling=sampling,
-          low_res=pictures,
-          size=(height, width),
-          negative=negative,
-          edit=source and source.at(stage.resolution, len(index)),
-          devices=self.devices,
-          cut=self.cut(stage),
-          progress=progress and _named(progress, stage.name),
-          watch=watch and _named(watch, stage.name),
-          measure=measure and _named(measure, stage.name),
+          sampling,
+          dataclasses.replace(conditions, low_res=pictures),
+          seeds,
+          canvas=bundles.Canvas(
+            size=size,
+            edit=source and source.at(stage.resolution, len(index)),
+          ),
+          devices=bundles.Devices(devices=self.devices, cut=self.cut(stage)),
+          observer=options.observer.of(stage.name),
         )
       # `bind` compares the shapes; to trace every network again here would
       # cost each run more than it is worth.
@@ -280,6 +290,49 @@ class Cascade:
           'the cascade again'
         ) from e
     return pictures
+
+  def boxes(self, conditions, seeds, options):
+    """Where the base is told that things are: [n, k, 6], or None.
+
+    As given; else drawn by the layout stage, unless a picture is changed,
+    whose things have their places.
+    """
+    if self.stages[0].layout is None:
+      if options.layout is not None:
+        raise ValueError(
+          'the base of this cascade is not told of layouts; leave the layout '
+          'out, or take a cascade whose base was trained with Stage.layout'
+        )
+      return None
+    n = len(seeds.index)
+    if options.layout is not None:
+      return layout_files.rows(self.stages[0].layout, options.layout, n)
+    if self.layout is None or options.source is not None:
+      return None
+    return layout_sampler.draw(*self.layout, conditions, seeds)
+
+  def _negative(self, caption, n):
+    if caption is None:
+      return None
+    return tuple(
+      np.repeat(x, n, axis=0) for x in self.encoder.encode([caption])
+    )
+
+  def layouts(self, requests, *, seed=0, negative=None):
+    """What the layout stage places for each `Request`: [(Box, ...)], or None.
+
+    What `draw` uses where no layout is given.
+    """
+    if self.layout is None or self.stages[0].layout is None:
+      return None
+    text, mask = self.encoder.encode([r.caption for r in requests])
+    conditions = bundles.Conditions(
+      text=text, mask=mask, negative=self._negative(negative, len(requests))
+    )
+    index = np.asarray([r.index for r in requests])
+    seeds = bundles.Seeds(seed=seed, index=index)
+    boxes = layout_sampler.draw(*self.layout, conditions, seeds)
+    return [layout_files.boxes_of(self.stages[0].layout, b) for b in boxes]
 
   def cut(self, stage) -> bool:
     """Whether the rows of the stage's pictures are cut over the devices."""
@@ -346,6 +399,9 @@ def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
   manifest = manifests.read(directory)
   manifests.verify(directory, manifest)
   read = [stages_lib.read(directory / name) for name in manifest.stages]
+  layout = None
+  if manifest.layout is not None:
+    layout = layout_stage.read(directory / manifest.layout)
   encoder = encoders.load(directory / manifest.text)
   return Cascade(
     stages=tuple(stage for stage, _ in read),
@@ -353,12 +409,23 @@ def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
     encoder=dataclasses.replace(
       encoder, params=placement.place(encoder.params, devices[:1])
     ),
+    layout=layout,
     words=None if manifest.words is None else frozenset(manifest.words),
     id=manifest.id,
     devices=devices,
     rows_from=rows_from,
     presets=presets.read(directory, len(read)),
   )
+
+
+def _stages_done(pictures, sizes):
+  """How many stages gave these pictures [n, h, w, 3]."""
+  if pictures.shape[1:3] not in sizes[:-1]:
+    raise ValueError(
+      f'the pictures given are {list(pictures.shape)}; the stages before the '
+      f'last give heights and widths of {sizes[:-1]}'
+    )
+  return 1 + sizes.index(pictures.shape[1:3])
 
 
 def _per_stage(name, value, drawn):
@@ -377,10 +444,6 @@ def _per_stage(name, value, drawn):
       f'({sizes}); give one value for all or one for each'
     )
   return values
-
-
-def _named(call, name):
-  return lambda *args: call(name, *args)
 
 
 def _short(caption):

@@ -18,7 +18,7 @@ import PIL.Image
 
 from imagen_jax import stages
 from imagen_jax.data import images
-from imagen_jax.sampling import placement, stage_sampler
+from imagen_jax.sampling import bundles, placement, stage_sampler
 
 STRENGTH = 0.6  # share of the steps done anew, without a mask
 MAX_SIDE = 4096  # pixels of a picture that was upscaled
@@ -47,7 +47,7 @@ class Source:
       )
     self.at(1, 1)  # checks the rest
 
-  def at(self, resolution: int, n: int) -> stage_sampler.Edit:
+  def at(self, resolution: int, n: int) -> bundles.Edit:
     """The same for n pictures at a stage's resolution."""
     picture = _resized(self.picture, (resolution, resolution))
     mask = self.mask
@@ -57,7 +57,7 @@ class Source:
       method = PIL.Image.Resampling.BOX
       mask = np.asarray(share.resize((resolution, resolution), method)) > 0
       mask = np.broadcast_to(mask, (n, *mask.shape))
-    return stage_sampler.Edit(
+    return bundles.Edit(
       picture=np.broadcast_to(picture, (n, *picture.shape)),
       strength=self.strength,
       mask=mask,
@@ -203,17 +203,12 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
     picture = stage_sampler.draw(
       stage,
       params,
-      text,
-      mask,
-      seed=seed,
-      index=[0],
-      sampling=sampling,
-      low_res=low_res[None],
-      size=size,
-      devices=devices,
-      cut=cut,
-      progress=progress
-      and (lambda step, steps, name=stage.name: progress(name, step, steps)),
+      sampling,
+      bundles.Conditions(text=text, mask=mask, low_res=low_res[None]),
+      bundles.Seeds(seed=seed, index=np.zeros(1, np.int32)),
+      canvas=bundles.Canvas(size=size),
+      devices=bundles.Devices(devices=devices, cut=cut),
+      observer=bundles.Observer(progress=progress).of(stage.name),
     )[0, : factor * height, : factor * width]
   return picture
 

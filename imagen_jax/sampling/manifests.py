@@ -6,6 +6,7 @@ Not in the paper. A *cascade directory* holds 1 to 3 stage directories
   format_version   of this file
   stages           names of the stage directories, lowest resolution first
   text             name of the text directory
+  layout           name of the layout stage directory; left out where none is
   words            the words the cascade was trained on, or null: no claim
   checksums        sha256 of every file by its path inside the directory
   id               short hash of the checksums: names the cascade in pictures
@@ -35,14 +36,15 @@ class Manifest:
   words: tuple[str, ...] | None  # the claimed vocabulary; None = no claim
   checksums: dict[str, str]  # path inside the directory -> sha256
   id: str  # see `identity`
+  layout: str | None = None  # name of the layout stage directory; None = none
 
 
-def make(directory, *, stages, text, words):
+def make(directory, *, stages, text, words, layout=None):
   """The manifest of the files that lie in `directory`."""
   directory = pathlib.Path(directory)
   checksums = {
     path.relative_to(directory).as_posix(): sha256(path)
-    for name in (*stages, text)
+    for name in (*stages, text, *([layout] if layout else []))
     for path in sorted((directory / name).iterdir())
   }
   return Manifest(
@@ -51,12 +53,16 @@ def make(directory, *, stages, text, words):
     words=None if words is None else tuple(sorted(set(words))),
     checksums=checksums,
     id=identity(checksums),
+    layout=layout,
   )
 
 
 def to_json(manifest):
   """`manifest` as a JSON-able dict."""
-  return {'format_version': FORMAT_VERSION, **dataclasses.asdict(manifest)}
+  fields = dataclasses.asdict(manifest)
+  if manifest.layout is None:  # as in all manifests before there were any
+    del fields['layout']
+  return {'format_version': FORMAT_VERSION, **fields}
 
 
 def read(directory):
@@ -82,7 +88,7 @@ def _from_json(fields, path):
       f'{FORMAT_VERSION}; update imagen_jax or bind the cascade again'
     )
   known = {f.name for f in dataclasses.fields(Manifest)}
-  if set(fields) != known:
+  if set(fields) | {'layout'} != known:
     raise ValueError(
       f'{path} has fields {sorted(fields)}, this release reads '
       f'{sorted(known)}; bind the cascade again'
@@ -95,6 +101,7 @@ def _from_json(fields, path):
     words=None if words is None else tuple(words),
     checksums=dict(fields['checksums']),
     id=fields['id'],
+    layout=fields.get('layout'),
   )
 
 
@@ -105,9 +112,11 @@ def _check_names(fields, path):
     return isinstance(value, kind) and all(isinstance(v, str) for v in value)
 
   stages, text, sums = fields['stages'], fields['text'], fields['checksums']
+  layout = fields.get('layout')
   if not (
     strings(stages, list)
     and isinstance(text, str)
+    and isinstance(layout, str | None)
     and (fields['words'] is None or strings(fields['words'], list))
     and strings(sums, dict)
     and strings([*sums.values()], list)
@@ -115,7 +124,7 @@ def _check_names(fields, path):
     raise ValueError(
       f'{path} is altered: not all names are text; copy it again'
     )
-  names = [*stages, text]
+  names = [*stages, text, *([] if layout is None else [layout])]
   for name in names:
     if not re.fullmatch(r'\w[\w.-]*', name):
       raise ValueError(
@@ -133,8 +142,10 @@ def _check_names(fields, path):
 def verify(directory, manifest):
   """Raises ValueError naming the first file that is not what was bound."""
   directory = pathlib.Path(directory)
-  for name in (*manifest.stages, manifest.text):
-    if not any(path.startswith(f'{name}/') for path in manifest.checksums):
+  for name in (*manifest.stages, manifest.text, manifest.layout):
+    if name is not None and not any(
+      path.startswith(f'{name}/') for path in manifest.checksums
+    ):
       raise ValueError(
         f'{directory / FILE} is altered: {name} has no checksums; copy it again'
       )
@@ -168,7 +179,7 @@ def check_out(out, replace):
       f'--out={out} exists; add --replace if it is a cascade directory'
     )
   for path in out.iterdir():
-    if path.is_dir() and not re.fullmatch(r'stage_\d+|text', path.name):
+    if path.is_dir() and not re.fullmatch(r'stage_\d+|text|layout', path.name):
       raise ValueError(
         f'--out={out} holds the directory {path.name}, which no cascade has; '
         'give another --out'

@@ -22,14 +22,27 @@ from imagen_jax.diffusion import (
   conditioning,
   grids,
   images,
+  layouts,
   process,
   repainting,
   samplers,
 )
-from imagen_jax.sampling import denoising, placement
+from imagen_jax.sampling import bundles, denoising, placement
 
 # Purposes of a picture's keys; the values are part of what a seed means.
 _START, _AUGMENT, _STEPS, _REPAINT = 0, 1, 2, 3
+
+
+SEEDS = bundles.Seeds(seed=placement.ALL, index=placement.EACH)
+
+
+class Numbers(NamedTuple):
+  """What `begin` takes of a `stages.Sampling`, the same for all pictures."""
+
+  fractions: jax.Array  # [m], of `grids.fractions`
+  steps: jax.Array  # int32 []
+  guidance: jax.Array  # float32 [], weight
+  aug_level: jax.Array  # float32 []
 
 
 class Programs(NamedTuple):
@@ -62,7 +75,7 @@ def make(stage, sampling, size, resamples, mesh):
     stage: a `stages.Stage`.
     sampling: of `compiled_part`.
     size: (h, w) of the pictures.
-    resamples: as of `stage_sampler.Edit`; None = nothing is repainted.
+    resamples: as of `bundles.Edit`; None = nothing is repainted.
     mesh: of `placement.make_mesh`.
   """
   everywhere, each = placement.ALL, placement.EACH
@@ -95,31 +108,22 @@ def make(stage, sampling, size, resamples, mesh):
     ),
   )
 
-  def begin(
-    params,
-    seed,
-    index,
-    u,
-    steps,
-    weight,
-    text,
-    negative,
-    low_res,
-    aug_level,
-    start,
-    kept,
-  ):
+  def begin(params, seeds, conditions, numbers, start, kept):
     """As of `stage_sampler`: (carry, keys, levels, inputs)."""
     spacing = denoising.spacing(sampling)
-    levels = grids.levels(spacing, stage.schedule, u, steps)
-    keys = functools.partial(_keys, _picture_keys(stage, seed, index))
+    levels = grids.levels(
+      spacing, stage.schedule, numbers.fractions, numbers.steps
+    )
+    keys = functools.partial(_keys, _picture_keys(stage, seeds))
     z = placement.cut_rows(_normal(keys(_START), size), mesh)
     if start is not None:
       z = process.add_noise(images.to_float(start), z, levels[0])
-    condition = {}
-    if low_res is not None:
-      condition = _low_res_condition(low_res, aug_level, keys(_AUGMENT), size)
-      condition['low_res'] = placement.cut_rows(condition['low_res'], mesh)
+    condition, null = _texts(stage, params, conditions)
+    for name, (told, untold) in _pictures(
+      stage, conditions, numbers.aug_level, keys(_AUGMENT), size
+    ).items():
+      condition[name] = _cut(told, mesh)
+      null[name] = _cut(untold, mesh)
     known = {}
     if kept is not None:
       picture, mask = kept
@@ -128,16 +132,11 @@ def make(stage, sampling, size, resamples, mesh):
         'mask': jnp.float32(mask)[..., None],
         'keys': keys(_REPAINT),
       }
-    null = conditioning.null_text(*text) if negative is None else negative
-    texts = [
-      {'text': stages.text_context(stage, params, *t), 'mask': t[1]}
-      for t in (text, null)
-    ]
     inputs = denoising.Inputs(
-      condition=condition | texts[0],
-      null=condition | texts[1],
+      condition=condition,
+      null=null,
       levels=levels,
-      weights=denoising.guidance_weights(sampling, levels, weight),
+      weights=denoising.guidance_weights(sampling, levels, numbers.guidance),
       **known,
     )
     return samplers.start(z), keys(_STEPS), levels, inputs
@@ -148,10 +147,7 @@ def make(stage, sampling, size, resamples, mesh):
   begin = placement.spread(
     begin,
     mesh,
-    # params; seed, index; u, steps, weight; text, negative, low_res;
-    # aug_level; start, kept.
-    (everywhere, everywhere, each, *[everywhere] * 3, *[each] * 3, everywhere)
-    + (each, each),
+    (everywhere, SEEDS, each, everywhere, each, each),
     (each, each, everywhere, shared),
   )
 
@@ -166,12 +162,12 @@ def make(stage, sampling, size, resamples, mesh):
   return Programs(jax.jit(begin), run, jax.jit(finish), jax.jit(figures))
 
 
-def _picture_keys(stage, seed, index):
+def _picture_keys(stage, seeds):
   """A key for each picture, [b]."""
   # Named: a user's default kind of key must not change what a seed means.
-  key = jax.random.key(seed, impl='threefry2x32')
+  key = jax.random.key(seeds.seed, impl='threefry2x32')
   key = jax.random.fold_in(key, stage.resolution)
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, seeds.index)
 
 
 def _keys(keys, purpose):
@@ -183,12 +179,44 @@ def _normal(keys, size):
   return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
 
 
-def _low_res_condition(low_res, aug_level, keys, size):
-  """The low-res picture, corrupted and upsampled, and how noisy it is."""
-  low_res, aug_logsnr = conditioning.augment(
-    images.to_float(low_res),
-    jnp.full(low_res.shape[0], aug_level),
-    _normal(keys, low_res.shape[1:3]),
+def _texts(stage, params, conditions):
+  """What the network makes of the caption, and of what is led away from."""
+  text = conditions.text, conditions.mask
+  null = conditions.negative
+  null = conditioning.null_text(*text) if null is None else null
+  return tuple(
+    {'text': stages.text_context(stage, params, *t), 'mask': t[1]}
+    for t in (text, null)
   )
-  up = conditioning.upsample(low_res, size)
-  return {'low_res': up, 'aug_logsnr': aug_logsnr}
+
+
+def _pictures(stage, conditions, aug_level, keys, size):
+  """Conditions that lie on the picture: {name: (told, where text is not)}.
+
+  The low-res picture, corrupted and upsampled, and how noisy it is; the map of
+  the boxes, of which guidance leads away as of the text.
+  """
+  found = {}
+  if conditions.low_res is not None:
+    low_res = conditions.low_res
+    low_res, aug_logsnr = conditioning.augment(
+      images.to_float(low_res),
+      jnp.full(low_res.shape[0], aug_level),
+      _normal(keys, low_res.shape[1:3]),
+    )
+    up = conditioning.upsample(low_res, size)
+    found = {'low_res': (up, up), 'aug_logsnr': (aug_logsnr, aug_logsnr)}
+  if stage.layout is not None:
+    scale = stage.layout.cells / stage.resolution
+    cells = tuple(round(n * scale) for n in size)
+    if conditions.boxes is None:
+      shape = (len(conditions.text), *cells, stage.layout.channels)
+      told = jnp.zeros(shape)
+    else:
+      told = layouts.to_map(stage.layout, conditions.boxes, cells)
+    found['layout'] = told, jnp.zeros_like(told)
+  return found
+
+
+def _cut(x, mesh):
+  return placement.cut_rows(x, mesh) if x.ndim == 4 else x

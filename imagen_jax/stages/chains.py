@@ -35,3 +35,22 @@ def check_text(stages, width, max_length):
         f'and {stage.max_length} tokens, the encoder gives {width} and '
         f'{max_length}; take the encoder it was trained with'
       )
+
+
+def check_layout(stages, layout_stage):
+  """Raises ValueError unless the base is told what this layout stage places."""
+  told, placed = stages[0].layout, layout_stage.layout
+  names = [x and (x.things, x.colours) for x in (told, placed)]
+  if names[0] != names[1]:
+    raise ValueError(
+      f'stage {stages[0].name} is told of {told and told.things}, the layout '
+      f'stage places {placed.things}; take the one it was trained for'
+    )
+  given = stages[0].text_width, stages[0].max_length
+  model = layout_stage.model
+  if given != (model.text_width, model.max_length):
+    raise ValueError(
+      f'the layout stage was made for {model.max_length} tokens of width '
+      f'{model.text_width}, stage {stages[0].name} for {given[1]} of '
+      f'{given[0]}; take stages of one text encoder'
+    )

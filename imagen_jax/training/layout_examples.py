@@ -17,28 +17,33 @@ from imagen_jax.data import boxes
 from imagen_jax.data.emoji_scenes import scenes
 from imagen_jax.diffusion import conditioning, layouts, process
 from imagen_jax.stages import layout_stage
+from imagen_jax.text import buckets
 from imagen_jax.training import objective
 
+_TOKENS = 1_024  # of captions that are encoded at once
 
-@dataclasses.dataclass(kw_only=True)
+
 class Embedded:
   """Captions' embeddings, each computed once and kept in 16 bits."""
 
-  encoder: object  # a `text.encoders.TextEncoder`
-  rows: dict = dataclasses.field(default_factory=dict)
+  def __init__(self, encoder):
+    self._tokenizer = encoder.tokenizer
+    self._width = encoder.config.width
+    self._encoder = buckets.BucketEncoder(encoder, _TOKENS)
+    self._rows = {}  # caption -> [true tokens, d]
 
   def of(self, captions):
     """float32 [n, l, d], bool [n, l]; l is the longest's, in eights."""
-    new = [c for c in dict.fromkeys(captions) if c not in self.rows]
+    new = [c for c in dict.fromkeys(captions) if c not in self._rows]
     if new:
-      text, mask = self.encoder.encode(new)
-      for caption, row, real in zip(new, text, mask):
-        self.rows[caption] = np.asarray(row[: real.sum()], np.float16)
-    rows = [self.rows[caption] for caption in captions]
+      for numbers, values in self._encoder.encode(*self._tokenizer.encode(new)):
+        for i, value in zip(numbers, values):
+          self._rows[new[i]] = value.astype(np.float16)
+    rows = [self._rows[caption] for caption in captions]
     # Padding is computed as words are: few lengths, and none in vain.
     length = -(-max(map(len, rows)) // 8) * 8
-    length = min(length, self.encoder.tokenizer.max_length)
-    text = np.zeros([len(rows), length, self.encoder.config.width], np.float32)
+    length = min(length, self._tokenizer.max_length)
+    text = np.zeros([len(rows), length, self._width], np.float32)
     mask = np.zeros(text.shape[:2], bool)
     for i, row in enumerate(rows):
       text[i, : len(row)], mask[i, : len(row)] = row, True

@@ -4,8 +4,9 @@ import pathlib
 
 import numpy as np
 
+from imagen_jax.data import boxes
 from imagen_jax.files import pictures, weights
-from imagen_jax.sampling import stage_sampler
+from imagen_jax.sampling import bundles, stage_sampler
 
 CAPTIONS = 'captions.json'  # beside the sheets
 
@@ -25,23 +26,26 @@ class Previews:
     self._stage = stage
     self._directory = pathlib.Path(workdir) / 'samples'
     self._captions = [source.caption(i) for i in range(n)]
-    self._text, self._mask = feed.encode(self._captions)
-    self._low_res = None
+    text, mask = feed.encode(self._captions)
+    low_res = placed = None
     if stage.low_res is not None:
       rows = [source.example(i, stage.low_res) for i in range(n)]
-      self._low_res = np.stack([row['image'] for row in rows])
+      low_res = np.stack([row['image'] for row in rows])
+    if stage.layout is not None:
+      rows = [source.example(i, stage.resolution) for i in range(n)]
+      placed = np.stack([boxes.of_example(stage.layout, row) for row in rows])
+    self._conditions = bundles.Conditions(
+      text=text, mask=mask, low_res=low_res, boxes=placed
+    )
 
   def draw(self, step, params):
     """Writes samples/step_N.png, a row per caption, and the captions."""
     images = stage_sampler.draw(
       self._stage,
       params,
-      self._text,
-      self._mask,
-      seed=0,
-      index=np.zeros(len(self._captions), np.int32),
-      sampling=self._stage.sampling,
-      low_res=self._low_res,
+      self._stage.sampling,
+      self._conditions,
+      bundles.Seeds(seed=0, index=np.zeros(len(self._captions), np.int32)),
     )
     self._directory.mkdir(exist_ok=True)
     # Small pictures leave no room for them on the sheet.
