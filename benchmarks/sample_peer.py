@@ -47,7 +47,7 @@ class Ours:
 
     from imagen_jax import stages
     from imagen_jax.diffusion import grids, schedules
-    from imagen_jax.sampling import stage_programs
+    from imagen_jax.sampling import bundles, stage_programs
 
     self.jax, self.batch = jax, batch
     self.stage = stages.Stage(
@@ -82,15 +82,14 @@ class Ours:
     )
     self.carry, self.keys, self.levels, self.inputs = self.programs.begin(
       self.params,
-      np.uint32(0),
-      np.arange(batch, dtype=np.int32),
-      grids.fractions(_LONG, _LONG, 0),
-      np.int32(_LONG),
-      np.float32(GUIDANCE),
-      self.text,
-      None,
-      None,
-      np.float32(0),
+      bundles.Seeds(seed=np.uint32(0), index=np.arange(batch, dtype=np.int32)),
+      bundles.Conditions(text=self.text[0], mask=self.text[1]),
+      stage_programs.Numbers(
+        fractions=grids.fractions(_LONG, _LONG, 0),
+        steps=np.int32(_LONG),
+        guidance=np.float32(GUIDANCE),
+        aug_level=np.float32(0),
+      ),
       None,
       None,
     )
@@ -105,15 +104,14 @@ class Ours:
     self.apply = jax.jit(lambda p, *given: network.apply({'params': p}, *given))
 
   def draw(self):
-    from imagen_jax.sampling import stage_sampler
+    from imagen_jax.sampling import bundles, stage_sampler
 
     stage_sampler.draw(
       self.stage,
       self.params,
-      *self.text,
-      seed=0,
-      index=range(self.batch),
-      sampling=self.stage.sampling,
+      self.stage.sampling,
+      bundles.Conditions(text=self.text[0], mask=self.text[1]),
+      bundles.Seeds(seed=0, index=range(self.batch)),
     )
 
   def steps(self):

@@ -12,6 +12,7 @@ are in units of the picture, [0, 1], x to the right and y down.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 NUMBERS = 6  # of a box
@@ -42,9 +43,14 @@ class Layout:
     return len(self.things) + len(self.colours) + 5
 
   @property
+  def names(self):
+    """How many things, with none as the last, and colours there are."""
+    return len(self.things) + 1, len(self.colours)
+
+  @property
   def features(self):
     """Numbers of a box where boxes are diffused."""
-    return len(self.things) + len(self.colours) + 5
+    return sum(self.names) + 4
 
 
 def to_map(layout, boxes, cells=None):
@@ -62,6 +68,8 @@ def to_map(layout, boxes, cells=None):
   thing, colour, x, y, width, height = jnp.moveaxis(
     boxes.astype(jnp.float32)[..., None, None], 2, 0
   )  # each [b, n, 1, 1]
+  # Where there is no box its sides are 0, and nothing may be divided by them.
+  width, height = jnp.maximum(width, 1e-3), jnp.maximum(height, 1e-3)
   dx = ((jnp.arange(columns) + 0.5) / columns - x) / (width / 2)
   dy = ((jnp.arange(rows)[:, None] + 0.5) / rows - y) / (height / 2)
   inside = (jnp.abs(dx) <= 1) & (jnp.abs(dy) <= 1) & (thing >= 0)
@@ -75,7 +83,7 @@ def to_map(layout, boxes, cells=None):
     one_hot = numbers[..., 0, 0, None] == jnp.arange(len(words))
     return jnp.einsum('bnij,bnc->bijc', owns, one_hot.astype(jnp.float32))
 
-  sides = [jnp.maximum(side, 1e-3) / USUAL_SIDE for side in (width, height)]
+  sides = [side / USUAL_SIDE for side in (width, height)]
   parts = [named(thing, layout.things), named(colour, layout.colours)]
   parts += [at_cells(x) for x in (dx, dy, *map(jnp.log, sides))]
   return jnp.concatenate([*parts, jnp.ones_like(parts[-1])], axis=-1)
@@ -89,24 +97,38 @@ def drop(layout_map, dropped):
 def to_vectors(layout, boxes):
   """Boxes [b, n, 6] -> what is diffused, [b, n, features] about [-1, 1].
 
-  One-hot thing and colour (1 and -1), place, sides, and whether there is a box.
+  One-hot thing, the last of which is none, and colour (1 and -1), place, sides.
   """
   boxes = jnp.asarray(boxes, jnp.float32)
-  there = boxes[..., :1] >= 0
-  names = [
-    2.0 * (boxes[..., i : i + 1] == jnp.arange(len(words))) - 1
-    for i, words in ((0, layout.things), (1, layout.colours))
+  thing, colour = jnp.moveaxis(boxes[..., :2], -1, 0)
+  none = thing < 0
+  names = jnp.where(none, len(layout.things), thing), jnp.where(none, 0, colour)
+  one_hot = [
+    2.0 * (number[..., None] == jnp.arange(count)) - 1
+    for number, count in zip(names, layout.names)
   ]
   sides = jnp.maximum(boxes[..., 4:6], 1e-3)
   numbers = [2 * boxes[..., 2:4] - 1, 2 * jnp.log(sides / USUAL_SIDE)]
-  return jnp.concatenate(
-    [
-      *(jnp.where(there, x, -1.0) for x in names),
-      *(jnp.where(there, x, 0.0) for x in numbers),
-      2.0 * there - 1,
-    ],
-    axis=-1,
-  )
+  numbers = jnp.concatenate(numbers, axis=-1)
+  numbers = jnp.where(none[..., None], 0.0, numbers)
+  return jnp.concatenate([*one_hot, numbers], axis=-1)
+
+
+def split(layout, vectors):
+  """[b, n, features] -> (things and none, colours, numbers [b, n, 4])."""
+  things, colours = layout.names
+  return jnp.split(vectors, [things, things + colours], axis=-1)
+
+
+def expected(layout, outputs):
+  """What a network says, as an x-prediction: both [b, n, features].
+
+  It gives logits of the names: x0 is the mean over what they say, as a one-hot
+  code of 1 and -1 (Dieleman et al. 2022, score interpolation).
+  """
+  *logits, numbers = split(layout, outputs)
+  names = [2 * jax.nn.softmax(x, axis=-1) - 1 for x in logits]
+  return jnp.concatenate([*names, numbers], axis=-1)
 
 
 def from_vectors(layout, vectors):
@@ -114,16 +136,14 @@ def from_vectors(layout, vectors):
 
   Names are the nearest, boxes stay inside the picture's bounds.
   """
-  things, colours = len(layout.things), len(layout.colours)
-  ends = [things, things + colours, things + colours + 2, -1]
-  thing, colour, place, side, there = jnp.split(vectors, ends, axis=-1)
-  thing = jnp.where(there[..., 0] > 0, jnp.argmax(thing, -1), -1)
+  thing, colour, numbers = split(layout, vectors)
+  thing, colour = jnp.argmax(thing, axis=-1), jnp.argmax(colour, axis=-1)
+  names = [jnp.where(thing == len(layout.things), -1, thing), colour]
   return jnp.concatenate(
     [
-      thing[..., None].astype(jnp.float32),
-      jnp.argmax(colour, -1)[..., None].astype(jnp.float32),
-      jnp.clip((place + 1) / 2, 0.0, 1.0),
-      jnp.clip(USUAL_SIDE * jnp.exp(side / 2), 0.01, 1.0),
+      jnp.stack(names, axis=-1).astype(jnp.float32),
+      jnp.clip((numbers[..., :2] + 1) / 2, 0.0, 1.0),
+      jnp.clip(USUAL_SIDE * jnp.exp(numbers[..., 2:] / 2), 0.01, 1.0),
     ],
     axis=-1,
   )

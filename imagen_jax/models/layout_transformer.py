@@ -2,8 +2,8 @@
 
 Not in the paper. A transformer over the boxes of a picture, each a token that
 attends to the other boxes and to the words of the sentence in one softmax, as
-the base U-Net's attention does (appendix D.3.1), in every block. It predicts
-the clean boxes from noisy ones.
+the base U-Net's attention does (appendix D.3.1), in every block. It is
+given noisy boxes and says what the clean ones are (`layouts.expected`).
 
   z [b, n, d], logsnr [b], text [b / k, l, e], mask [b / k, l] -> x0 [b, n, d]
 
@@ -23,9 +23,9 @@ from imagen_jax.models import attention, layers
 class LayoutTransformerConfig:
   """Size of a layout model."""
 
-  width: int = 192  # of a token
+  width: int = 128  # of a token
   blocks: int = 4
-  head_width: int = 64
+  head_width: int = 32
   expansion: int = 3  # of the layers between two linear maps
   text_width: int = 256  # e, of the encoder
   max_length: int = 32  # words' positions that are told apart

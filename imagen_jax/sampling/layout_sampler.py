@@ -63,7 +63,8 @@ def _program(stage):
     null = conditioning.null_text(*text) if null is None else null
 
     def predict(z, logsnr, text):
-      return network.apply({'params': params}, z, logsnr, *text)
+      outputs = network.apply({'params': params}, z, logsnr, *text)
+      return layouts.expected(layout, outputs)
 
     def denoise(z, logsnr):
       x0 = predict(z, logsnr, text)

@@ -20,6 +20,7 @@ from imagen_jax.stages import layout_stage
 from imagen_jax.text import buckets
 from imagen_jax.training import objective
 
+_PLACES = 4.0  # weight of places and sides beside names
 _TOKENS = 1_024  # of captions that are encoded at once
 
 
@@ -94,11 +95,11 @@ class LayoutExamples:
 
 
 def loss(stage, params, batch):
-  """(mean weighted squared error of x0, {name: scalar}) of a batch.
+  """(loss, {name: scalar}) of a batch.
 
-  The weight is that of the base's x-predictions (`objective.loss_weight`).
-  things: the share of boxes whose thing is the nearest name to the prediction,
-  over all levels of noise.
+  The cross-entropy of names, plus the squared error of places and sides by the
+  weight of the base's x-predictions (`objective.loss_weight`). things: the
+  share of things named right, over all levels of noise.
   """
   text, mask = conditioning.drop_text(
     batch['text'], batch['mask'], batch['drop']
@@ -107,15 +108,22 @@ def loss(stage, params, batch):
   x0 = jnp.repeat(batch['vectors'], noises, axis=0)
   logsnr = stage.schedule(batch['t'].reshape(-1))
   z = process.add_noise(x0, batch['eps'].reshape(x0.shape), logsnr)
-  prediction = layout_stage.network(stage).apply(
+  outputs = layout_stage.network(stage).apply(
     {'params': params}, z, logsnr, text, mask
   )
-  error = process.squared_error(prediction, x0, None, logsnr, 'x0')
-  things = len(stage.layout.things)
-  named = jnp.argmax(prediction[..., :things], -1) == jnp.argmax(
-    x0[..., :things], -1
-  )
-  real = x0[..., -1] > 0
-  share = jnp.sum(named & real) / jnp.maximum(jnp.sum(real), 1)
-  weighted = error * objective.loss_weight('x0', logsnr)
-  return jnp.mean(weighted), {'things': jax.lax.stop_gradient(share)}
+  *logits, numbers = layouts.split(stage.layout, outputs)
+  *names, truth = layouts.split(stage.layout, x0)
+  surprise = [
+    -jnp.sum(jax.nn.log_softmax(x, -1) * (y > 0), axis=-1).mean()
+    for x, y in zip(logits, names)
+  ]
+  error = process.squared_error(numbers, truth, None, logsnr, 'x0')
+  places = jnp.mean(error * objective.loss_weight('x0', logsnr))
+  hits = jnp.argmax(logits[0], -1) == jnp.argmax(names[0], -1)
+  real = names[0][..., -1] < 0
+  share = jnp.sum(hits & real) / jnp.maximum(jnp.sum(real), 1)
+  return sum(surprise) + _PLACES * places, {
+    'names': sum(surprise),
+    'places': places,
+    'things': share,
+  }

@@ -5,7 +5,7 @@ import numpy as np
 
 from imagen_jax.parallel import accelerators, partitioning
 from imagen_jax.planning import compiling, sampler_shapes
-from imagen_jax.sampling import stage_programs, stage_sampler
+from imagen_jax.sampling import bundles, stage_programs, stage_sampler
 from tests.support import tiny_cascade
 
 
@@ -34,12 +34,13 @@ def test_programs_take_what_the_sampler_gives_them(monkeypatch):
   stage_sampler.draw(
     stage,
     tiny_cascade.random_params(stage),
-    np.zeros([n, stage.max_length, stage.text_width], np.float32),
-    np.ones([n, stage.max_length], bool),
-    seed=1,
-    index=range(n),
-    sampling=stage.sampling,
-    low_res=low_res,
+    stage.sampling,
+    bundles.Conditions(
+      text=np.zeros([n, stage.max_length, stage.text_width], np.float32),
+      mask=np.ones([n, stage.max_length], bool),
+      low_res=low_res,
+    ),
+    bundles.Seeds(seed=1, index=range(n)),
   )
   assert planned.pictures == n
   for name, traced in planned.programs.items():

@@ -12,14 +12,15 @@ import pytest
 
 import imagen_jax
 from imagen_jax import stages
-from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.sampling import (
+  bundles,
   denoising,
   edits,
   manifests,
   stage_programs,
   stage_sampler,
 )
+from imagen_jax.sampling import cascade as cascade_lib
 from tests.support import tiny_cascade
 
 FOX, KEYS, CAR = tiny_cascade.CAPTIONS
@@ -91,12 +92,9 @@ def test_a_stage_goes_on_from_the_picture_of_the_last(cascade, pictures):
   drawn = stage_sampler.draw(
     last,
     cascade.params[2],
-    text,
-    mask,
-    seed=7,
-    index=[0, 0],
-    sampling=last.sampling,
-    low_res=half,
+    last.sampling,
+    bundles.Conditions(text=text, mask=mask, low_res=half),
+    bundles.Seeds(seed=7, index=[0, 0]),
   )
   np.testing.assert_array_equal(drawn, pictures[[0, 2]])
 

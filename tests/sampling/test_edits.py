@@ -7,8 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from imagen_jax.sampling import bundles, edits, stage_sampler
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import edits, stage_sampler
 from tests.support import tiny_cascade
 
 FOX = tiny_cascade.CAPTIONS[0]
@@ -111,12 +111,9 @@ def test_upscale_is_the_stage_on_the_picture(cascade):
   expected = stage_sampler.draw(
     stage,
     cascade.params[2],
-    text,
-    mask,
-    seed=5,
-    index=[0],
-    sampling=plan[2],
-    low_res=picture[None],
+    plan[2],
+    bundles.Conditions(text=text, mask=mask, low_res=picture[None]),
+    bundles.Seeds(seed=5, index=[0]),
   )
   np.testing.assert_array_equal(got, expected[0])
 
@@ -134,7 +131,8 @@ def test_upscale_cuts_rows_over_devices(monkeypatch):
   picture, bands, draw = _picture(22, 16), [], stage_sampler.draw
 
   def draw_recorded(*args, **options):
-    bands.append((options['cut'], len(options['devices'])))
+    devices = options['devices']
+    bands.append((devices.cut, len(devices.devices)))
     return draw(*args, **options)
 
   monkeypatch.setattr(stage_sampler, 'draw', draw_recorded)

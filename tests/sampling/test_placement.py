@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from imagen_jax.diffusion import grids
+from imagen_jax.sampling import bundles, edits, placement, stage_programs
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import edits, placement, stage_programs
 from tests.support import tiny_cascade
 
 
@@ -86,15 +86,14 @@ def test_bands_are_the_picture_within_1e_4():
     here = jax.tree.map(np.asarray, params)
     carry, keys, levels, inputs = programs.begin(
       here,
-      np.uint32(5),
-      np.arange(2, dtype=np.int32),
-      grids.fractions(steps, 256, 0),
-      np.int32(steps),
-      np.float32(stage.sampling.guidance),
-      (text, mask),
-      None,
-      low_res,
-      np.float32(stage.sampling.aug_level),
+      bundles.Seeds(seed=np.uint32(5), index=np.arange(2, dtype=np.int32)),
+      bundles.Conditions(text=text, mask=mask, low_res=low_res),
+      stage_programs.Numbers(
+        fractions=grids.fractions(steps, 256, 0),
+        steps=np.int32(steps),
+        guidance=np.float32(stage.sampling.guidance),
+        aug_level=np.float32(stage.sampling.aug_level),
+      ),
       None,
       None,
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from imagen_jax import stages
-from imagen_jax.sampling import edits, stage_sampler
+from imagen_jax.sampling import bundles, edits, stage_sampler
 from tests.support import tiny_cascade
 
 RNG = np.random.default_rng(0)
@@ -20,20 +20,21 @@ def _tiny():
   return stage, tiny_cascade.random_params(stage, 1)
 
 
-def _draw(low_res, margin, **options):
+def _draw(low_res, margin, edit=None, watch=None):
   stage, params = _tiny()
   text = np.ones([1, tiny_cascade.LENGTH, tiny_cascade.WIDTH], np.float32)
   return stage_sampler.draw(
     stage,
     params,
-    text,
-    np.ones(text.shape[:2], bool),
-    seed=3,
-    index=[0],
-    sampling=dataclasses.replace(stage.sampling, margin=margin),
-    low_res=low_res,
-    size=tuple(2 * n for n in low_res.shape[1:3]),
-    **options,
+    dataclasses.replace(stage.sampling, margin=margin),
+    bundles.Conditions(
+      text=text, mask=np.ones(text.shape[:2], bool), low_res=low_res
+    ),
+    bundles.Seeds(seed=3, index=[0]),
+    canvas=bundles.Canvas(
+      size=tuple(2 * n for n in low_res.shape[1:3]), edit=edit
+    ),
+    observer=bundles.Observer(watch=watch),
   )
 
 
@@ -52,7 +53,7 @@ def test_what_is_kept_and_what_is_watched_is_inside_the_margin():
   drawn = _draw(
     LOW,
     2,
-    edit=stage_sampler.Edit(picture=picture, mask=mask),
+    edit=bundles.Edit(picture=picture, mask=mask),
     watch=lambda rows, step, x0: seen.append(x0.shape),
   )
   np.testing.assert_array_equal(drawn[~mask], picture[~mask])
