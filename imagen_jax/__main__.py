@@ -31,6 +31,7 @@ OTHERS = {
   'guidance_curve': 'distance against alignment, over guidance',
   'build_tfds': 'make a TensorFlow data set of a folder or of shards',
   'pretrain_text': 'pre-train a tiny text encoder',
+  'train_layout': 'train the stage that places things, before the base',
   'train_judge': 'train the learned judge of the embedded scenes',
   'convert_inception': "convert the published weights of FID's network",
 }

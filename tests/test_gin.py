@@ -7,7 +7,13 @@ import sys
 import pytest
 
 import gin
-from imagen_jax import pretrain_text, stages, train, train_judge
+from imagen_jax import (
+  pretrain_text,
+  stages,
+  train,
+  train_judge,
+  train_layout,
+)
 from imagen_jax.data.emoji_scenes import splits
 from imagen_jax.diffusion import schedules
 from imagen_jax.training import checkpoints, gin_jobs, jobs, optimizers, state
@@ -16,6 +22,7 @@ ROOT = pathlib.Path(__file__).parents[1] / 'gin'
 LEAVES = sorted(ROOT.glob('*.gin'))
 COUNTS = {
   'scenes_64': 6_324_144,
+  'scenes_64_layout': 6_356_528,
   'scenes_256': 3_258_992,
   'scenes_1024': 1_221_360,
   'finetune_64': 6_324_144,
@@ -41,6 +48,8 @@ def _configure(leaf, *bindings):
     config = pretrain_text.PretrainConfig
   elif 'train_judge' in text:
     config = train_judge.JudgeTraining
+  elif 'train_layout' in text:
+    config = train_layout.LayoutTraining
   return gin_jobs.configure([leaf], list(bindings), config)
 
 
@@ -65,6 +74,18 @@ def test_the_judge_knows_the_words_of_its_vocabulary():
   assert model.colours == len(words.colours) + 1
   assert model.backgrounds == len(words.backgrounds)
   assert train_judge.describe(config).startswith('252,581 parameters')
+
+
+def test_layouts_know_the_words_of_their_vocabulary():
+  """And the base is told of just what the layout stage places."""
+  config = _configure(ROOT / 'scenes_layout.gin')
+  words, layout = splits.vocabulary('lite'), config.stage.layout
+  assert layout.things == words.nouns
+  assert layout.colours == ('natural', *words.colours)
+  assert train_layout.describe(config).startswith('1,2')
+  gin.clear_config(clear_constants=True)
+  base = _configure(ROOT / 'scenes_64_layout.gin')
+  assert base.stage.layout == layout
 
 
 def test_the_comparison_of_encoders_is_the_shipped_base_but_smaller():
