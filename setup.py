@@ -21,6 +21,7 @@ CORE = [
   'pillow>=11.0',
   'gin-config>=0.5.0',
   'absl-py>=2.1',
+  'scipy>=1.14',  # components of the checker's masks; jax needs it too
   'sentencepiece>=0.2.1',
   'safetensors>=0.5',
   'msgpack>=1.1',  # T5X's own checkpoints: msgpack for the tree,
