@@ -65,7 +65,6 @@ EXTRAS = {
     'matplotlib>=3.9',  # training curves of the model card, notebooks
     'ipython>=8.20',  # their magics,
     'nbformat>=5.10',  # and their files
-    'scipy>=1.14',  # independent references in tests
     'svgelements>=1.9',  # flattens sprites, for maintainers
     'tokenizers>=0.20',
     'fsspec>=2024.6',

@@ -21,8 +21,9 @@ from imagen_jax import stages as stages_lib
 from imagen_jax.config import flags
 from imagen_jax.data.emoji_scenes import grammar, splits
 from imagen_jax.files import weights
-from imagen_jax.sampling import manifests
+from imagen_jax.sampling import manifests, setting_flags
 from imagen_jax.stages import chains, layout_stage
+from imagen_jax.stages import settings as settings_lib
 from imagen_jax.text import checkpoints, encoders, tokenizer_files
 
 TEXT = 'text'  # the text directory's name inside the cascade directory
@@ -31,15 +32,6 @@ DTYPES = {
   'float32': np.float32,
   'float16': np.float16,
   'bfloat16': ml_dtypes.bfloat16,
-}
-# Settings of `stages.Sampling` that may be given anew, and their types.
-SETTINGS = {
-  'sampler': str,
-  'steps': int,
-  'guidance': float,
-  'aug_level': float,
-  'margin': int,
-  'batch': int,
 }
 
 
@@ -107,20 +99,7 @@ def parser():
     help='text file with the words the stages were trained on, instead of '
     '--vocabulary (default: no claim)',
   )
-  for name, unit in (
-    ('sampler', 'ddpm, ddim or dpmpp_2m'),
-    ('steps', 'network evaluations of a picture'),
-    ('guidance', 'guidance weight, no unit, 1 = off'),
-    ('aug_level', 'noise on the low-res picture, from 0 to 1'),
-    ('margin', 'pixels of border around the low-res picture while drawing'),
-    ('batch', 'pictures in one compiled call'),
-  ):
-    add(
-      f'--{name}',
-      metavar='V[,V...]',
-      help=f'{unit}, when sampling does not say otherwise: one value for all '
-      "stages or one for each (default: the stages' own)",
-    )
+  setting_flags.add(p, stages_lib.SETTINGS)
   return p
 
 
@@ -133,7 +112,7 @@ def main(argv=None):
       args.text,
       args.out,
       words=read_words(args.vocabulary, args.words_file),
-      settings={name: getattr(args, name) for name in SETTINGS},
+      settings=setting_flags.given(args, stages_lib.SETTINGS),
       dtype=args.dtype,
       replace=args.replace,
       tokenizer=args.tokenizer,
@@ -164,7 +143,8 @@ def bind(
     text: text directory, or what else `text.load_encoder` reads.
     out: where the cascade directory is to appear.
     words: claimed vocabulary, or None.
-    settings: name in SETTINGS -> None or text 'V' or 'V,V,V'.
+    settings: {name in `stages.SETTINGS`: one value for all stages, or one for
+      each}, as sampling takes them where it is not told otherwise.
     dtype: name in DTYPES, or None to keep the files' own.
     replace: whether a cascade directory at `out` may be replaced.
     tokenizer: that of the encoder, where it does not lie beside it.
@@ -242,26 +222,20 @@ def layout_directory(path):
 
 def with_settings(configs, settings):
   """The stages with the sampling settings that were given anew."""
-  changes = [{} for _ in configs]
-  for name, text in settings.items():
-    if text is None:
-      continue
-    try:
-      values = [SETTINGS[name](part) for part in text.split(',')]
-    except ValueError as e:
-      raise ValueError(f'--{name}={text}: {e}') from e
-    if len(values) not in (1, len(configs)):
-      raise ValueError(
-        f'--{name}={text} has {len(values)} values for {len(configs)} '
-        'stages; give one for all or one for each'
-      )
-    for i, change in enumerate(changes):
-      change[name] = values[i % len(values)]
-  changed = []
-  for config, change in zip(configs, changes):
-    sampling = dataclasses.replace(config.sampling, **change)
-    changed.append(dataclasses.replace(config, sampling=sampling))
-  return changed
+  sizes = [config.resolution for config in configs]
+  changes = {
+    name: settings_lib.per_stage(name, values, sizes, 'bound')
+    for name, values in settings.items()
+  }
+  return [
+    dataclasses.replace(
+      config,
+      sampling=settings_lib.replaced(
+        config.sampling, **{name: values[i] for name, values in changes.items()}
+      ),
+    )
+    for i, config in enumerate(configs)
+  ]
 
 
 def read_words(vocabulary, path):

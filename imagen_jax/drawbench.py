@@ -18,7 +18,7 @@ from imagen_jax.evaluation.scenes import questions
 from imagen_jax.files import pictures
 from imagen_jax.parallel import compilation
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import series
+from imagen_jax.sampling import series, setting_flags
 
 EACH = 8  # pictures of a prompt, as in the paper
 
@@ -58,13 +58,7 @@ def parser():
     metavar='PIXELS',
     help='resolution of the last stage to run (default: all stages)',
   )
-  add(
-    '--preset',
-    metavar='NAME',
-    help="paper, fast, draft or one of the cascade's own (default: the "
-    "stages' own settings)",
-  )
-  flags.add_stage_settings(p)
+  setting_flags.add_preset(p)
   flags.add_seed(p)
   add(
     '--out',
@@ -73,6 +67,7 @@ def parser():
     help='directory for pictures and contact sheets; the same one goes on '
     'where it was interrupted (default: drawbench)',
   )
+  setting_flags.add(p)
   return p
 
 
@@ -88,11 +83,7 @@ def main(argv=None):
       prompts = drawbench.scenes(questions.claimed(cascade.words))
     prompts = drawbench.some(prompts, args.prompts)
     plan = cascade.plan(
-      upto=args.upto,
-      preset=args.preset,
-      guidance=args.guidance,
-      steps=args.steps,
-      aug_level=args.aug_level,
+      upto=args.upto, preset=args.preset, **setting_flags.given(args)
     )
     records.claim(out, settings(cascade, plan, args))
     items = listed(prompts, args.num_images)

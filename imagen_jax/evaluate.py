@@ -30,6 +30,7 @@ from imagen_jax.evaluation.scenes import alignment, questions, sheets
 from imagen_jax.files import pictures, weights
 from imagen_jax.parallel import compilation
 from imagen_jax.sampling import cascade as cascade_lib
+from imagen_jax.sampling import setting_flags
 
 NUM = 100  # pictures per split
 UPTO = 256  # pixels; the checker looks at 64, so more shows no more
@@ -84,7 +85,6 @@ def parser():
     help='captions in the wordings that are held out of training (default: no)',
   )
   flags.add_seed(p)
-  flags.add_stage_settings(p)
   options.add_flags(p)
   add(
     '--table',
@@ -93,6 +93,7 @@ def parser():
     help='prints the scores.json files of one protocol as a table, and does '
     'nothing else (default: none)',
   )
+  setting_flags.add(p, default="the stages' or the protocol's own")
   return p
 
 
@@ -110,10 +111,7 @@ def main(argv=None):
     if args.protocol:
       return by_protocol(args, cascade, out)
     plan = cascade.plan(
-      upto=args.upto or last_stage(cascade),
-      guidance=args.guidance,
-      steps=args.steps,
-      aug_level=args.aug_level,
+      upto=args.upto or last_stage(cascade), **setting_flags.given(args)
     )
     check_resolution(cascade.stages[len(plan) - 1].resolution)
     vocabulary = args.vocabulary or questions.claimed(cascade.words)
@@ -143,7 +141,11 @@ def main(argv=None):
 def by_protocol(args, cascade, out):
   """Draws and measures as a protocol says; the exit code."""
   protocol = protocols.PROTOCOLS[args.protocol].with_changes(
-    cascade, **{name: getattr(args, name) for name in protocols.CHANGES}
+    cascade,
+    num=args.num,
+    seed=args.seed,
+    upto=args.upto,
+    **setting_flags.given(args),
   )
   _, text = protocol_runs.run(protocol, cascade, options.options(args), out)
   print(text)

@@ -33,6 +33,7 @@ from imagen_jax.files import pictures, plots
 from imagen_jax.parallel import compilation
 from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.sampling import presets, series
+from imagen_jax.stages import settings as settings_lib
 
 NUM = 50  # captions of a point
 _SHOWN = 8  # pictures of each point on the sheet
@@ -178,7 +179,7 @@ def plan_points(cascade, args):
   if args.preset:
     named = presets.settings(args.preset, len(cascade.stages), cascade.presets)
     stages = [
-      dataclasses.replace(sampling, **settings)
+      settings_lib.replaced(sampling, **settings)
       for sampling, settings in zip(common.stages, named)
     ]
     common = dataclasses.replace(common, stages=tuple(stages))

@@ -22,7 +22,14 @@ from imagen_jax.config import flags
 from imagen_jax.files import pictures
 from imagen_jax.parallel import compilation
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import edits, gallery, packing, recipes, sample_flags
+from imagen_jax.sampling import (
+  edits,
+  gallery,
+  packing,
+  recipes,
+  sample_flags,
+  setting_flags,
+)
 from imagen_jax.sampling import prompts as prompts_lib
 
 parser = sample_flags.parser
@@ -47,17 +54,7 @@ def main(argv=None):
       args.cascade, devices=devices(args), rows_from=args.rows_from
     )
     plan = cascade.plan(
-      upto=args.upto,
-      preset=args.preset,
-      guidance=args.guidance,
-      steps=args.steps,
-      aug_level=args.aug_level,
-      margin=args.margin,
-      sampler=args.sampler,
-      grid=args.grid,
-      threshold=args.threshold,
-      percentile=args.percentile,
-      in_turn=args.in_turn or None,
+      upto=args.upto, preset=args.preset, **setting_flags.given(args)
     )
     stages.picture_sizes(cascade.stages[: len(plan)], args.size)
     source = read_source(args, cascade.stages[len(plan) - 1].resolution)

@@ -32,18 +32,12 @@ from imagen_jax.evaluation.scenes import alignment, questions
 from imagen_jax.files import pictures, plots
 from imagen_jax.parallel import compilation
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import presets
+from imagen_jax.sampling import setting_flags
+from imagen_jax.stages import settings as settings_lib
 
 LEAST = 64  # pixels; the checker reads nothing smaller
-# Swept flag -> type of its values, in the order of the columns.
-SWEPT = {
-  'guidance': float,
-  'threshold': str,
-  'percentile': float,
-  'steps': int,
-  'aug_level': float,
-  'sampler': str,
-}
+# Settings that may be swept, in the order of the columns.
+SWEPT = settings_lib.deciding()
 _BEFORE = 'before'  # folder of what the earlier stages gave
 _SHOWN = 8  # pictures of each combination on the sheet
 
@@ -57,7 +51,7 @@ class Point:
   @property
   def name(self):
     """A piece of a file name: guidance=2,steps=8."""
-    return ','.join(f'{k}={_said(v)}' for k, v in self.settings) or 'own'
+    return ','.join(f'{k}={_said(k, v)}' for k, v in self.settings) or 'own'
 
 
 def parser():
@@ -98,26 +92,7 @@ def parser():
     help='resolution of the stage whose settings are tried; the others keep '
     'theirs (default: the last that runs)',
   )
-  add(
-    '--preset',
-    metavar='NAME',
-    help=f'where to start from, one of {", ".join(presets.PRESETS)} or of the '
-    "cascade's own (default: the stages' own settings)",
-  )
-  for name, unit in (
-    ('guidance', 'weights of classifier-free guidance, no unit, 1 = off'),
-    ('threshold', f'of {", ".join(stages_lib.THRESHOLDS)}'),
-    ('percentile', 'percents for dynamic thresholding, above 1 to 100'),
-    ('steps', 'steps of the sampler'),
-    ('aug_level', 'noise on the low-res picture, 0 = none to 1'),
-    ('sampler', f'of {", ".join(stages_lib.SAMPLERS)}'),
-  ):
-    add(
-      f'--{name}',
-      type=flags.list_of(SWEPT[name]),
-      metavar='X[,X...]',
-      help=f"{unit} (default: the stage's own)",
-    )
+  setting_flags.add_preset(p)
   add(
     '--vocabulary',
     choices=tuple(splits.VOCABULARIES),
@@ -130,6 +105,12 @@ def parser():
     default='sweep',
     help='directory for sweep.csv, sweep.png, the sheet and the pictures '
     '(default: sweep)',
+  )
+  setting_flags.add(
+    p,
+    SWEPT,
+    lists='one value or several to try, separated by commas',
+    default="the stage's own",
   )
   return p
 
@@ -162,13 +143,15 @@ def main(argv=None):
 
 def plan_points(cascade, args):
   """Which of the stages is tried, and point -> the plan of its pictures."""
-  swept = {k: getattr(args, k) for k in SWEPT if getattr(args, k) is not None}
+  swept = setting_flags.given(args, SWEPT)
   swept_size = args.stage or args.upto
-  if 'aug_level' in swept and swept_size == cascade.stages[0].resolution:
-    raise ValueError(
-      '--aug_level is of super-resolution, and the stage is the base; give a '
-      'larger --upto or --stage'
-    )
+  is_base = swept_size == cascade.stages[0].resolution
+  for name in swept:
+    if is_base and not stages_lib.SETTINGS[name].base:
+      raise ValueError(
+        f'--{name} is of super-resolution, and the stage is the base; give a '
+        'larger --upto or --stage'
+      )
   plan = cascade.plan(upto=args.upto, preset=args.preset)
   sizes = [stage.resolution for stage in cascade.stages[: len(plan)]]
   if args.stage is not None and args.stage not in sizes:
@@ -180,7 +163,8 @@ def plan_points(cascade, args):
   points = {}
   for values in itertools.product(*swept.values()):
     settings = dict(zip(swept, values))
-    changed = dataclasses.replace(plan[place], **settings)
+    changed = settings_lib.replaced(plan[place], **settings)
+    stages_lib.edge(cascade.stages[place], changed)  # checks the margin
     point = Point(settings=tuple(settings.items()))
     points[point] = (*plan[:place], changed, *plan[place + 1 :])
   return place, points
@@ -283,7 +267,7 @@ def row(point, judged):
   error = 0.0  # of the mean, at 95%
   if len(values) > 1:
     error = 1.96 * statistics.stdev(values) / len(values) ** 0.5
-  return dict(point.settings) | {
+  return {k: _column(k, v) for k, v in point.settings} | {
     'n': len(judged),
     'alignment': round(share.value, 4),
     'alignment_low': round(low, 4),
@@ -307,10 +291,10 @@ def write_csv(path, rows):
 def curves(rows, args):
   """The table as curves: uint8 [h, w, 3]."""
   swept = [k for k in SWEPT if len({r.get(k) for r in rows}) > 1]
-  along = next((k for k in swept if SWEPT[k] is not str), None)
+  along = next((k for k in swept if _are_numbers(k, rows)), None)
   groups = {}
   for r in rows:
-    label = ', '.join(f'{k} {_said(r[k])}' for k in swept if k != along)
+    label = ', '.join(f'{k} {_said(k, r[k])}' for k in swept if k != along)
     groups.setdefault(label or f'n = {rows[0]["n"]}', []).append(r)
 
   def panel(title, x, y, margins=None, notes=False):
@@ -326,7 +310,9 @@ def curves(rows, args):
           y=[r[y] for r in some],
           low=given and [g[0] for g in given],
           high=given and [g[1] for g in given],
-          notes=[_said(r[along]) for r in some] if notes and along else None,
+          notes=[_said(along, r[along]) for r in some]
+          if notes and along
+          else None,
         )
       )
     return plots.Panel(title=title, x_label=x or '', y_label=y, curves=lines)
@@ -371,8 +357,21 @@ def write_sheet(out, plans, chosen, resolution):
   sheet.write(out / 'sheet.png')
 
 
-def _said(value):
+def _said(name, value):
+  """A value in a name of a file or a curve."""
+  if isinstance(value, tuple):
+    return stages_lib.SETTINGS[name].spell(value)
   return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def _column(name, value):
+  """A value in the table."""
+  return _said(name, value) if isinstance(value, tuple) else value
+
+
+def _are_numbers(name, rows):
+  """Whether the values of a setting can be drawn along an axis."""
+  return all(isinstance(r.get(name), int | float) for r in rows)
 
 
 if __name__ == '__main__':

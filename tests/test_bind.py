@@ -253,8 +253,16 @@ def _shorten_text():
     (None, ['--stages=s8', '--text=none'], 'none'),
     (None, ['--stages=s8/stage.json'], 'stage.json cannot be read: Not a dir'),
     (None, ['--stages=s8', '--tokenizer=x'], 'has its own; leave the flag out'),
-    (None, ['--stages=s8', '--steps=1,2'], 'has 2 values for 1 stages'),
-    (None, ['--stages=s8', '--steps=x'], '--steps=x: '),
+    (
+      None,
+      ['--stages=s8', '--steps=1,2'],
+      'steps has 2 values, 1 stages are bound',
+    ),
+    (
+      None,
+      ['--stages=s8', '--steps=x'],
+      "--steps: 'x' is no list of whole numbers",
+    ),
     (None, ['--stages=s8', '--steps=0'], 'steps is 0'),
     (None, ['--stages=s8', '--batch=0'], 'batch is 0'),
     (None, ['--stages=s8', '--sampler=euler'], "sampler 'euler' is not one of"),

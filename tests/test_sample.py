@@ -126,6 +126,29 @@ def test_a_picture_is_reproduced_from_its_file(capsys):
   assert code == 1 and out[1].startswith('differs by at most')
 
 
+def test_rare_settings_are_given_and_reproduced(capsys):
+  flags = ['--sampler=ddim', '--eta=1', '--guidance_range=-2:20', '--upto=16']
+  code, out, _ = run(
+    capsys, FOX, *flags, '--cap=off,1.5', '--margin=2', '--out=a'
+  )
+  assert code == 0
+  _, text = pictures.read_png(out[0])
+  assert (text['eta'], text['guidance_range']) == ('1,1', '-2:20,-2:20')
+  assert (text['cap'], text['margin']) == ('off,1.5', '2')
+  expected = tiny_cascade.load().sample(
+    [FOX],
+    upto=16,
+    sampler='ddim',
+    eta=1.0,
+    guidance_range=(-2.0, 20.0),
+    cap=[None, 1.5],
+    margin=2,
+  )
+  np.testing.assert_array_equal(pictures.read_png(out[0])[0], expected[0])
+  code, said, _ = run(capsys, f'--reproduce={out[0]}', '--out=b')
+  assert (code, said[1]) == (0, 'the same picture, bit for bit')
+
+
 def test_what_cannot_be_reproduced(capsys):
   run(capsys, FOX, '--upto=8', '--out=a')
   path = 'a/a-red-fox-at-sunset_seed0_0.png'
@@ -143,6 +166,9 @@ def test_what_cannot_be_reproduced(capsys):
     ({'index': str(2**31)}, 'index in its recipe is 2147483648'),
     ({'seed': '-1'}, 'seed is -1'),
     ({'seed': 'one'}, "seed in its recipe is 'one'; the file was altered"),
+    ({'eta': 'much'}, "eta in its recipe is 'much'; the file was altered"),
+    ({'eta': '2'}, 'eta is 2.0; it must lie in [0, 1]'),
+    ({'hue': '1'}, "has a setting 'hue', which this release"),
     ({'prompt': 'a' * 10_001}, 'prompt in its recipe is too long'),
     ({'prompt': None}, 'has no recipe (prompt is missing)'),
   ):
@@ -262,6 +288,12 @@ def test_pictures_between_prompts(capsys):
     (['--percentile=101'], 'percentile is 101.0; it must lie in (1, 100]'),
     (['--guidance=-1'], 'guidance is -1.0; it must be 0 or more (1 = off)'),
     (['--guidance=nan'], 'guidance is nan'),
+    (['--guidance_range=5:-5'], 'it must rise, from the noisier logsnr'),
+    (['--guidance_range=5'], "'5' is no list of ranges FROM:TO or off"),
+    (['--cap=0'], 'cap is 0.0; it must be at least 1, or be off'),
+    (['--eta=off'], "'off' is no list of numbers separated by commas"),
+    (['--eta=1,1'], 'eta has 2 values, 3 stages are drawn (8, 16, 32)'),
+    (['--reproduce=a.png', '--no-in_turn'], 'leave out in_turn'),
     (['--devices=9'], '--devices=9, but there are 8 here; give no more'),
     (['--hosts=2'], '--hosts shares out a list; give --prompts_file'),
     (['--hosts=2', '--host=2'], '--host=2 of --hosts=2: give a host from 0'),

@@ -90,6 +90,20 @@ def test_what_comes_before_the_stage_is_drawn_once(book, tmp_path):
   assert len(book.ran) == 8 + 1 + 3 + 3 and set(book.ran) == {1}
 
 
+def test_rare_settings_are_swept(book, tmp_path):
+  command = [f'--out={tmp_path}', '--vocabulary=lite', '--num=1']
+  flags = ['--guidance_range=-5:5,off', '--eta=0,1']
+  assert sweep.main([*command, *flags]) == 0
+  rows = list(csv.DictReader((tmp_path / 'sweep.csv').open()))
+  assert [(r['guidance_range'], r['eta']) for r in rows] == [
+    ('-5:5', '0.0'),
+    ('-5:5', '1.0'),
+    ('off', '0.0'),
+    ('off', '1.0'),
+  ]
+  assert (tmp_path / 'guidance_range=off,eta=1').is_dir()
+
+
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
@@ -97,6 +111,8 @@ def test_what_comes_before_the_stage_is_drawn_once(book, tmp_path):
     (['--threshold=hard'], "threshold 'hard' is not one of"),
     (['--percentile=101'], 'percentile is 101.0'),
     (['--aug_level=0.1'], '--aug_level is of super-resolution'),
+    (['--margin=2'], '--margin is of super-resolution'),
+    (['--guidance_range=5:-5'], 'it must rise, from the noisier'),
     (['--stage=32'], '--stage=32, the stages that run end at 64'),
     (['--preset=best'], "preset 'best' is not one of paper, fast, draft"),
     (['--upto=32'], "'32' is no whole number (pixels) from 64"),

@@ -32,21 +32,6 @@ def add_seed(parser):
   )
 
 
-def add_stage_settings(parser):
-  """Guidance, steps and augmentation, of all stages or of each."""
-  for name, kind, unit in (
-    ('guidance', float, 'weight of classifier-free guidance, no unit, 1 = off'),
-    ('steps', int, 'steps of the sampler'),
-    ('aug_level', float, 'noise on the low-res picture, 0 = none to 1'),
-  ):
-    parser.add_argument(
-      f'--{name}',
-      type=list_of(kind),
-      metavar='X[,X...]',
-      help=f"{unit}; one value or one per stage (default: the stages' own)",
-    )
-
-
 def add_server(parser, port):
   """Where a page is served, and who may come in; `port` is the default."""
   parser.add_argument(

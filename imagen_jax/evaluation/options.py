@@ -115,6 +115,12 @@ def check_flags(args) -> None:
         f'--{name} and --protocol={args.protocol}: a protocol has its own '
         'captions; leave one of the two'
       )
+  for name in protocols.OF_STAGE:
+    if getattr(args, name, None) is not None:
+      raise ValueError(
+        f'--{name} and --protocol={args.protocol}: in a protocol {name} is '
+        "the stages' own; leave one of the two"
+      )
   wanted = protocols.PROTOCOLS[args.protocol].data
   for name, data in (
     ('coco', 'coco'),

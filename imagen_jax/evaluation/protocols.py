@@ -20,27 +20,21 @@ from collections.abc import Mapping, Sequence
 from imagen_jax import stages as stages_lib
 from imagen_jax.evaluation import picture_sets
 from imagen_jax.evaluation.scenes import judge
+from imagen_jax.stages import entries
+from imagen_jax.stages import settings as settings_lib
 
-# Of a stage's settings those that decide a picture; the others decide how fast.
-_DECIDES = (
-  'sampler',
-  'steps',
-  'grid',
-  'guidance',
-  'guidance_range',
-  'oscillate_from',
-  'rescale',
-  'threshold',
-  'percentile',
-  'cap',
-  'aug_level',
-  'gamma',
-  'eta',
+# The stage's own, whatever the protocol: how many pictures it draws at a time,
+# and the margin that a network needs which learned from crops.
+OF_STAGE = ('batch', 'margin')
+# What a user may change, in the order in which it is done and told.
+CHANGES = (
+  *('upto', 'num', 'seed'),
+  *(
+    field.name
+    for field in dataclasses.fields(stages_lib.Sampling)
+    if field.name not in OF_STAGE
+  ),
 )
-# Settings that came later: told where they are not as they were before.
-_LATER = ('margin',)
-# What a user may change, in the order in which it is done.
-CHANGES = ('upto', 'num', 'seed', 'steps', 'guidance', 'aug_level')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,9 +68,7 @@ class Protocol:
     fields = dataclasses.asdict(self)
     del fields['stages'], fields['resolutions']
     stages = [
-      {'resolution': resolution}
-      | {name: getattr(sampling, name) for name in _DECIDES}
-      | {name: value for name in _LATER if (value := getattr(sampling, name))}
+      {'resolution': resolution} | _told(sampling)
       for resolution, sampling in zip(self.resolutions, self.stages)
     ]
     return json.loads(json.dumps({**fields, 'stages': stages, **found}))
@@ -84,8 +76,7 @@ class Protocol:
   def plan(self, cascade):
     """The settings of the cascade's stages; ValueError where they differ.
 
-    What is not of the protocol is the stage's own: how many pictures it draws
-    at a time, and the margin that a network needs which learned from crops.
+    What is not of the protocol is the stage's own, `OF_STAGE`.
     """
     sizes = tuple(stage.resolution for stage in cascade.stages)
     drawn = sizes[: len(self.resolutions)]
@@ -97,7 +88,7 @@ class Protocol:
       )
     return tuple(
       dataclasses.replace(
-        sampling, batch=stage.sampling.batch, margin=stage.sampling.margin
+        sampling, **{name: getattr(stage.sampling, name) for name in OF_STAGE}
       )
       for stage, sampling in zip(cascade.stages, self.stages)
     )
@@ -107,8 +98,7 @@ class Protocol:
 
     Args:
       cascade: whose stages are drawn, for `upto`.
-      **changes: `steps`, `guidance` and `aug_level` are lists of one value for
-        all stages or one for each.
+      **changes: settings of the stages as `Cascade.plan` takes them.
     """
     found, different = self, []
     for name in CHANGES:
@@ -121,22 +111,15 @@ class Protocol:
         found = dataclasses.replace(found, **{name: value})
       else:
         found = found.with_setting(name, value)
-      if found != before:
+      if found.describe() != before.describe():
         different.append(name)
     return dataclasses.replace(found, changed=tuple(different))
 
   def with_setting(self, name, values) -> 'Protocol':
     """The protocol with a setting of all stages, or one value for each."""
-    values = list(values)
-    if len(values) == 1:
-      values *= len(self.stages)
-    if len(values) != len(self.stages):
-      raise ValueError(
-        f'{name} has {len(values)} values, {len(self.stages)} stages are drawn '
-        f'({_listed(self.resolutions)}); give one value for all or one for each'
-      )
+    values = settings_lib.per_stage(name, values, self.resolutions)
     stages = tuple(
-      dataclasses.replace(sampling, **{name: value})
+      settings_lib.replaced(sampling, **{name: value})
       for sampling, value in zip(self.stages, values)
     )
     return dataclasses.replace(self, stages=stages)
@@ -215,6 +198,22 @@ PROTOCOLS = {
     ),
   )
 }
+
+
+def _told(sampling):
+  """What a description says of a stage: all that decides its pictures.
+
+  A setting that came later is left out where it does nothing, so that the ids
+  of before stay.
+  """
+  told = {name: getattr(sampling, name) for name in settings_lib.deciding()}
+  plain = stages_lib.Sampling()
+  return {
+    name: value
+    for name, value in told.items()
+    if stages_lib.SETTINGS[name].protocol == entries.ALWAYS
+    or value != getattr(plain, name)
+  }
 
 
 def ranked(ids: Sequence[int], seed: int) -> list[int]:

@@ -11,7 +11,6 @@ prompt; what else is drawn in the same call changes nothing.
 
 import dataclasses
 import math
-import numbers
 import pathlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +32,7 @@ from imagen_jax.sampling import (
   stage_sampler,
 )
 from imagen_jax.stages import chains, layout_stage
+from imagen_jax.stages import settings as settings_lib
 from imagen_jax.text import encoders
 
 SHIPPED = pathlib.Path(__file__).parents[1] / 'pretrained' / 'scenes'
@@ -107,20 +107,12 @@ class Cascade:
     seed: int = 0,
     upto: int | None = None,
     preset: str | None = None,
-    guidance: float | Sequence[float] | None = None,
-    steps: int | Sequence[int] | None = None,
-    aug_level: float | Sequence[float] | None = None,
-    margin: int | Sequence[int] | None = None,
-    sampler: str | Sequence[str] | None = None,
-    grid: str | Sequence[str] | None = None,
-    threshold: str | Sequence[str] | None = None,
-    percentile: float | Sequence[float] | None = None,
-    in_turn: bool | None = None,
     size: tuple[int, int] | None = None,
     negative: str | None = None,
     source: edits.Source | None = None,
     layout: Sequence[layout_files.Box] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    **settings,
   ) -> np.ndarray:
     """Draws `num_images` pictures of each caption.
 
@@ -131,19 +123,6 @@ class Cascade:
       upto: resolution of the last stage to run, pixels; None = all stages.
       preset: named settings of all stages, 'paper', 'fast' or 'draft'; what is
         given below goes before it. None = the stages' own.
-      guidance: weight w of section 2.2, 1 = off; like those below one value
-        for all stages or one per stage drawn; None = the stage's own.
-      steps: steps of the sampler.
-      aug_level: noise on the low-res picture, in [0, 1] (section 2.4); may
-        also be one value per super-resolution stage.
-      margin: pixels of the low-res picture by which its border is continued on
-        each side while a super-resolution stage draws; likewise.
-      sampler: one of `stages.SAMPLERS`.
-      grid: what the steps divide evenly, one of `stages.GRIDS`.
-      threshold: of section 2.3, one of `stages.THRESHOLDS`.
-      percentile: of dynamic thresholding, percent in (1, 100].
-      in_turn: whether guidance's two network calls come one after the other,
-          for half the memory.
       size: (height, width) of the pictures that come out; None = square, of
           the last stage's resolution. Others than the network was trained on
           are its own risk.
@@ -154,6 +133,8 @@ class Cascade:
         of layouts; None = as the layout stage of the cascade has it.
       progress: called as progress(stage name, step, steps) now and then, in
         network steps over all batches of the stage.
+      **settings: of `stages.SETTINGS` by name, such as guidance=3.0 or
+        steps=[32, 16, 8]; see `plan`.
 
     Returns:
       uint8 [captions * num_images, h, w, 3], the pictures of a caption
@@ -163,19 +144,7 @@ class Cascade:
       raise ValueError(f'captions is the string {captions!r}; give a list')
     if num_images < 1:
       raise ValueError(f'num_images is {num_images}; it must be at least 1')
-    plan = self.plan(
-      upto=upto,
-      preset=preset,
-      guidance=guidance,
-      steps=steps,
-      aug_level=aug_level,
-      margin=margin,
-      sampler=sampler,
-      grid=grid,
-      threshold=threshold,
-      percentile=percentile,
-      in_turn=in_turn,
-    )
+    plan = self.plan(upto=upto, preset=preset, **settings)
     for remark in self.remarks(captions):
       warnings.warn(remark, stacklevel=2)
     requests = [
@@ -197,9 +166,15 @@ class Cascade:
   def plan(self, *, upto=None, preset=None, **settings):
     """Settings of the stages to run: a tuple of `stages.Sampling`.
 
-    Takes what `sample` takes: guidance, steps, aug_level, margin, sampler,
-    grid, threshold, percentile, in_turn. Raises ValueError where they make no
-    sense.
+    Args:
+      upto, preset: see `sample`.
+      **settings: of `stages.SETTINGS` by name, each one value for all stages
+        or a sequence of one for each; of aug_level and margin also of one for
+        each super-resolution stage. None = the stage's own (or the preset's),
+        'off' = none where there may be none. guidance_range=(-5.0, 5.0) is one
+        range; [(-5.0, 5.0), 'off'] one for each of two stages.
+
+    Raises ValueError where a setting is unknown or its value makes no sense.
     """
     drawn = self._stages_upto(upto)
     named = presets.settings(preset, len(self.stages), self.presets)
@@ -207,7 +182,7 @@ class Cascade:
       name: _per_stage(name, value, drawn) for name, value in settings.items()
     }
     plan = tuple(
-      dataclasses.replace(
+      settings_lib.replaced(
         stage.sampling,
         **named[i] | {k: v[i] for k, v in given.items() if v[i] is not None},
       )
@@ -429,21 +404,14 @@ def _stages_done(pictures, sizes):
 
 
 def _per_stage(name, value, drawn):
-  """One value, one per stage, or None -> a list with one per stage."""
-  if value is None or isinstance(value, numbers.Real | str):
-    return [value] * len(drawn)
-  values = list(value)
-  if len(values) == 1:
-    return values * len(drawn)
-  if name in presets.OF_SUPER_RESOLUTION and len(values) == len(drawn) - 1:
-    return [None, *values]  # the base has no low-res picture
-  if len(values) != len(drawn):
-    sizes = ', '.join(str(stage.resolution) for stage in drawn)
+  """What is given of a setting: a list with one value, or None, per stage."""
+  if name in stages_lib.SETTINGS and stages_lib.SETTINGS[name].bound:
     raise ValueError(
-      f'{name} has {len(values)} values, {len(drawn)} stages are drawn '
-      f'({sizes}); give one value for all or one for each'
+      f'{name} is bound to the stages, since it is part of what a seed means; '
+      f'give it to imagen_jax.bind'
     )
-  return values
+  sizes = [stage.resolution for stage in drawn]
+  return settings_lib.per_stage(name, value, sizes)
 
 
 def _short(caption):

@@ -17,20 +17,10 @@ import pathlib
 
 from imagen_jax.config import checks
 from imagen_jax.files import weights
+from imagen_jax.stages import entries
+from imagen_jax.stages import settings as settings_lib
 
 FILE = 'presets.json'
-# What a preset may say, as a picture's recipe does; see `stages.Sampling`.
-KINDS = {
-  'sampler': str,
-  'grid': str,
-  'steps': int,
-  'guidance': float,
-  'threshold': str,
-  'percentile': float,
-  'aug_level': float,
-  'margin': int,
-}
-OF_SUPER_RESOLUTION = ('aug_level', 'margin')  # the base has none
 _SOLVER = {'sampler': 'dpmpp_2m', 'grid': 'time'}
 _ANCESTRAL = {'sampler': 'ddpm', 'grid': 'time'}
 # For the base and the two super-resolution stages.
@@ -77,16 +67,21 @@ def read(directory, num_stages):
         f'{path}: {name} is no list with one table for each of the '
         f'{num_stages} stages; write it again'
       )
-    for stage in stages:
-      _check(stage, f'{path}: {name}')
-  return {name: tuple(stages) for name, stages in found.items()}
+  return {
+    name: tuple(_taken(stage, f'{path}: {name}') for stage in stages)
+    for name, stages in found.items()
+  }
 
 
-def _check(stage, where):
-  if not isinstance(stage, dict) or set(stage) - set(KINDS):
+def _taken(stage, where):
+  """A table of a preset as `Cascade.plan` takes it; null asks for none."""
+  known = settings_lib.offered()
+  if not isinstance(stage, dict) or set(stage) - set(known):
     raise ValueError(
-      f'{where} holds {stage!r}, not a table of some of {", ".join(KINDS)}; '
+      f'{where} holds {stage!r}, not a table of some of {", ".join(known)}; '
       'write it again'
     )
-  for key, value in stage.items():
-    checks.require(value, KINDS[key], f'{where}: {key}')
+  for name, value in stage.items():
+    setting = settings_lib.SETTINGS[name]
+    checks.require(setting.taken(value), setting.kind, f'{where}: {name}')
+  return {k: entries.OFF if v is None else v for k, v in stage.items()}

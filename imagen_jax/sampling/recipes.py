@@ -5,24 +5,20 @@ and checks them: a file may come from anywhere.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import imagen_jax
+from imagen_jax.stages import entries
+from imagen_jax.stages import settings as settings_lib
 
-# Settings of the stages, in their order, as lists separated by commas.
-_LISTS = {
-  'sampler': str,
-  'grid': str,
-  'steps': int,
-  'guidance': float,
-  'threshold': str,
-  'percentile': float,
-  'aug_level': float,
-  'margin': int,
-}
+# Settings stand there as lists separated by commas, in the order of the stages.
 _NUMBERS = {'seed': int, 'index': int, 'resolution': int}
 _TEXTS = ('prompt', 'cascade')
+# What may stand there besides: `category` is of a DrawBench picture.
+_MORE = ('negative', 'size', 'edit', 'software', 'category')
 LONGEST_SIDE = 16_384  # pixels of a picture that is drawn
+_NAME = re.compile('[a-z]+(_[a-z]+)*')  # of a setting
 _LONGEST = 10_000  # characters of a text that is taken seriously
 
 
@@ -54,31 +50,46 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None, size=None):
     size: (height, width), or None for a square.
   """
   drawn = cascade.stages[: len(plan)]
-  levels = [_exactly(sampling.aug_level) for sampling in plan[1:]]
-  # Left out where it says nothing, as in all recipes before there were any.
-  margins = [str(sampling.margin) for sampling in plan[1:]]
-  if not any(s.margin for s in (*plan, *(stage.sampling for stage in drawn))):
-    margins = []
   text = {
     'prompt': request.caption,
     'seed': str(seed),
     'index': str(request.index),
     'cascade': cascade.id,
     'resolution': str(drawn[-1].resolution),
-    'sampler': ','.join(sampling.sampler for sampling in plan),
-    'grid': ','.join(sampling.grid for sampling in plan),
-    'steps': ','.join(str(sampling.steps) for sampling in plan),
-    'guidance': ','.join(_exactly(sampling.guidance) for sampling in plan),
-    'threshold': ','.join(sampling.threshold for sampling in plan),
-    'percentile': ','.join(_exactly(sampling.percentile) for sampling in plan),
-    'aug_level': ','.join(levels),
-    'margin': ','.join(margins),
+    **_told(plan, [stage.sampling for stage in drawn]),
     'negative': negative or '',
     'size': f'{size[1]}x{size[0]}' if size else '',
     'edit': edit or '',
     'software': f'imagen_jax {imagen_jax.__version__}',
   }
   return {key: value for key, value in text.items() if value or key == 'prompt'}
+
+
+def _told(plan, own):
+  """The settings of a plan that a recipe tells: {name: text}.
+
+  Those that came later are left out where a recipe without them, as older
+  releases wrote it, means the same.
+  """
+  told = {}
+  for name in settings_lib.deciding():
+    setting = settings_lib.SETTINGS[name]
+    values, stages_own = (
+      [getattr(sampling, name) for sampling in samplings]
+      for samplings in (plan, own)
+    )
+    default = getattr(settings_lib.Sampling(), name)
+    if (
+      setting.recipe == entries.ALWAYS
+      or (setting.recipe == entries.UNLIKE_OWN and values != stages_own)
+      or (
+        setting.recipe == entries.UNLIKE_DEFAULT
+        and {*values, *stages_own} != {default}
+      )
+    ):
+      first = 0 if setting.base else 1
+      told[name] = ','.join(map(setting.spell, values[first:]))
+  return told
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -110,10 +121,20 @@ def read(text: Mapping[str, str], where) -> Recipe:
       f'{where}: index in its recipe is {text["index"][:40]}; the file was '
       'altered'
     )
+  known = {*_TEXTS, *_NUMBERS, *_MORE, *settings_lib.deciding()}
+  # Other programs write texts of their own, but not with such names.
+  if unknown := [k for k in text if _NAME.fullmatch(k) and k not in known]:
+    raise ValueError(
+      f'{where}: its recipe has a setting {unknown[0][:40]!r}, which this '
+      f'release ({imagen_jax.__version__}) does not know; update imagen_jax'
+    )
   settings = {
-    k: [_parsed(kind, part, k, where) for part in text[k].split(',')]
-    for k, kind in _LISTS.items()
-    if k in text
+    name: [
+      _parsed(settings_lib.SETTINGS[name].parse, part, name, where)
+      for part in text[name].split(',')
+    ]
+    for name in settings_lib.deciding()
+    if name in text
   }
   return Recipe(
     prompt=text['prompt'],
@@ -144,8 +165,3 @@ def _parsed(kind, value, name, where):
     raise ValueError(
       f'{where}: {name} in its recipe is {value[:40]!r}; the file was altered'
     ) from e
-
-
-def _exactly(number):
-  """As short as it can be and still be read back as the same number."""
-  return repr(float(number)).removesuffix('.0')

@@ -2,11 +2,11 @@
 
 import argparse
 
-from imagen_jax import stages
 from imagen_jax.config import flags
 from imagen_jax.files import pictures
-from imagen_jax.sampling import edits, presets, recipes
+from imagen_jax.sampling import edits, recipes, setting_flags
 from imagen_jax.sampling import prompts as prompts_lib
+from imagen_jax.stages import settings
 
 VARIATIONS = 4  # of a picture, unless told
 SAME = 2  # of 255: pictures that differ by no more are the same
@@ -15,9 +15,8 @@ _RECIPE = (
   'prompts_file',
   'upto',
   'size',
-  'in_turn',
   'preset',
-  *presets.KINDS,
+  *settings.offered(),
   'negative',
 )
 
@@ -77,70 +76,7 @@ def parser():
     'square that the stages learned comes out worse (default: square, of the '
     'resolution of the last stage)',
   )
-  add(
-    '--preset',
-    metavar='NAME',
-    help=f'settings of all stages, one of {", ".join(presets.PRESETS)} or of '
-    "the cascade's own; the flags below go before it (default: the stages' "
-    'own)',
-  )
-  add(
-    '--guidance',
-    type=flags.list_of(float),
-    metavar='W[,W...]',
-    help='weight of classifier-free guidance, no unit, 1 = off (default: the '
-    "stages' own)",
-  )
-  add(
-    '--steps',
-    type=flags.list_of(int),
-    metavar='N[,N...]',
-    help="network evaluations of a picture (default: the stages' own)",
-  )
-  add(
-    '--aug_level',
-    type=flags.list_of(float),
-    metavar='A[,A...]',
-    help='noise on the picture a super-resolution stage starts from, 0 = none '
-    'to 1 = nothing else; one value for all, or one per super-resolution '
-    "stage (default: the stages' own)",
-  )
-  add(
-    '--margin',
-    type=flags.list_of(int),
-    metavar='N[,N...]',
-    help='pixels by which the border of the picture that a super-resolution '
-    'stage starts from is continued on each side while it draws, cut off '
-    'again: no line along the edges where the stage learned from crops; '
-    "values as of --aug_level (default: the stages' own)",
-  )
-  add(
-    '--sampler',
-    type=flags.list_of(str),
-    metavar='NAME[,NAME...]',
-    help=f"one of {', '.join(stages.SAMPLERS)} (default: the stages' own)",
-  )
-  add(
-    '--grid',
-    type=flags.list_of(str),
-    metavar='NAME[,NAME...]',
-    help='what the steps divide evenly, one of '
-    f"{', '.join(stages.GRIDS)} (default: the stages' own)",
-  )
-  add(
-    '--threshold',
-    type=flags.list_of(str),
-    metavar='NAME[,NAME...]',
-    help='what becomes of pixels outside [-1, 1], one of '
-    f"{', '.join(stages.THRESHOLDS)} (default: the stages' own)",
-  )
-  add(
-    '--percentile',
-    type=flags.list_of(float),
-    metavar='P[,P...]',
-    help='percent of the pixels that dynamic thresholding leaves inside, above '
-    "1 to 100 (default: the stages' own)",
-  )
+  setting_flags.add_preset(p)
   add(
     '--negative',
     metavar='PROMPT',
@@ -161,12 +97,6 @@ def parser():
     help='from this resolution on, cut the rows of each picture over the '
     'devices, where one has not the memory for a whole one; changes it by '
     'rounding alone (default: whole pictures on each)',
-  )
-  add(
-    '--in_turn',
-    action='store_true',
-    help="run guidance's two network calls one after the other, for half the "
-    'memory; changes pictures by rounding alone (default: both at once)',
   )
   add(
     '--shard',
@@ -197,6 +127,7 @@ def parser():
     'each stage, and a chart of what thresholding and guidance did; takes '
     'twice as long (default: no)',
   )
+  setting_flags.add(p)
   changed = p.add_argument_group('start from a picture')
   changed.add_argument(
     '--image',
@@ -298,7 +229,7 @@ def check_together(args):
   if args.interpolate and args.save_steps:
     raise ValueError('--interpolate has no steps to show; leave out a flag')
   for flag in (*_RECIPE, 'prompts') if args.reproduce else ():
-    if getattr(args, flag):
+    if getattr(args, flag) not in (None, []):
       raise ValueError(
         f'--reproduce takes everything from the picture; leave out {flag}'
       )

@@ -24,6 +24,7 @@ GRIDS = settings.GRIDS
 MAX_STEPS = settings.MAX_STEPS
 SAMPLERS = settings.SAMPLERS
 THRESHOLDS = settings.THRESHOLDS
+SETTINGS = settings.SETTINGS
 Sampling = settings.Sampling
 
 Stage = stage_lib.Stage

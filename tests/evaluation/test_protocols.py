@@ -52,7 +52,15 @@ def test_changes_change_the_id_and_the_title():
   assert small.stages == coco.stages[:1] and small.crop == 64
   with pytest.raises(ValueError, match='steps has 3 values, 2 stages'):
     coco.with_changes(cascade, steps=[1, 2, 3])
+  rare = coco.with_changes(cascade, eta=[0.5], guidance_range=(-5.0, 5.0))
+  assert rare.title == 'coco30k, guidance_range changed, eta changed'
+  assert [s.guidance_range for s in rare.stages] == [(-5.0, 5.0)] * 2
+  noisy = coco.with_changes(cascade, aug_level=[0.25])
+  assert noisy.changed == ('aug_level',)
   # How fast it is drawn is no part of it.
+  turned = coco.with_changes(cascade, in_turn=True)
+  assert turned.stages[0].in_turn and turned.title == 'coco30k'
+  assert turned.describe() == coco.describe()
   fast = dataclasses.replace(coco.stages[0], batch=64)
   fast = dataclasses.replace(coco, stages=(fast, coco.stages[1]))
   assert fast.describe() == coco.describe()

@@ -311,6 +311,18 @@ def test_plan_takes_one_value_or_one_per_stage(cascade):
   assert levels(cascade.plan(aug_level=[0, 0.2, 0.4])) == [0, 0.2, 0.4]
 
 
+def test_plan_takes_one_range_or_one_per_stage(cascade):
+  def ranges(upto, guidance_range):
+    plan = cascade.plan(upto=upto, guidance_range=guidance_range)
+    return [sampling.guidance_range for sampling in plan]
+
+  # Of two stages as well, where it could be taken for a value of each.
+  for upto, n in ((8, 1), (16, 2), (32, 3)):
+    assert ranges(upto, (-5.0, 5.0)) == [(-5.0, 5.0)] * n
+    assert ranges(upto, [-5.0, 5.0]) == [(-5.0, 5.0)] * n
+  assert ranges(16, [(-5.0, 5.0), 'off']) == [(-5.0, 5.0), None]
+
+
 def test_a_preset_is_what_its_settings_are(cascade):
   plan = cascade.plan(preset='draft', guidance=2.5, upto=16)
   assert [sampling.steps for sampling in plan] == [8, 2]
@@ -346,6 +358,11 @@ def test_odd_numbers_that_are_drawn(cascade):
     ({'steps': [4, 4]}, r'steps has 2 values, 3 stages .*\(8, 16, 32\)'),
     ({'guidance': [1, 2, 3], 'upto': 16}, 'guidance has 3 values, 2 stages'),
     ({'aug_level': [0.1] * 4}, 'aug_level has 4 values, 3 stages'),
+    ({'brightness': 3}, "no setting 'brightness'; there are guidance, guida"),
+    ({'batch': 2}, 'batch is bound to the stages, .* imagen_jax.bind'),
+    ({'guidance_range': (5.0, -5.0)}, 'it must rise, from the noisier'),
+    ({'guidance_range': 3.0}, r'guidance_range is 3\.0; it must rise'),
+    ({'cap': 'none'}, "cap is 'none'; it must be at least 1, or be off"),
     ({'steps': 0}, 'steps is 0'),
     ({'steps': 2.5}, r'steps is 2\.5'),
     ({'guidance': -1}, 'guidance is -1'),

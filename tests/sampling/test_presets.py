@@ -6,12 +6,13 @@ import pytest
 
 from imagen_jax import stages
 from imagen_jax.sampling import presets
+from imagen_jax.stages import settings as settings_lib
 
 
 @pytest.mark.parametrize('name', presets.PRESETS)
 def test_every_preset_can_be_drawn(name):
   for settings in presets.settings(name, 3, {}):
-    assert set(settings) <= set(presets.KINDS)
+    assert set(settings) <= set(stages.SETTINGS)
     stages.Sampling(**settings)
 
 
@@ -35,6 +36,16 @@ def test_those_of_the_cascade_go_before(tmp_path):
     presets.settings('day', 2, found)
 
 
+def test_every_setting_of_a_picture_may_stand_there(tmp_path):
+  text = '{"a": [{"eta": 1, "guidance_range": [-5, 5], "cap": null}, {}]}'
+  (tmp_path / presets.FILE).write_text(text)
+  found, _ = presets.settings('a', 2, presets.read(tmp_path, 2))
+  own = stages.Sampling(cap=3.0)
+  assert settings_lib.replaced(own, **found) == stages.Sampling(
+    eta=1, guidance_range=(-5, 5), cap=None
+  )
+
+
 @pytest.mark.parametrize(
   ('text', 'message'),
   [
@@ -42,7 +53,10 @@ def test_those_of_the_cascade_go_before(tmp_path):
     ('[]', 'holds no table of presets'),
     ('{"fast": [{}]}', 'fast is no list with one table for each of the 2'),
     ('{"fast": 5}', 'fast is no list with one table'),
-    ('{"fast": [{"gamma": 1}, {}]}', "holds {'gamma': 1}, not a table of some"),
+    ('{"fast": [{"hue": 1}, {}]}', "holds {'hue': 1}, not a table of some of"),
+    ('{"fast": [{"batch": 1}, {}]}', "holds {'batch': 1}, not a table of some"),
+    ('{"fast": [{"eta": "off"}, {}]}', "fast: eta is 'off'; it must be float"),
+    ('{"fast": [{"steps": null}, {}]}', 'fast: steps is None; it must be int'),
     ('{"fast": [{"steps": "8"}, {}]}', "fast: steps is '8'; it must be int"),
   ],
 )

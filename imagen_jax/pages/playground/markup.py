@@ -80,19 +80,19 @@ def _stages(cascade):
   for stage in cascade.stages:
     r = stage.resolution
     cells = [f'<th scope="row">{r} px</th>']
-    for name, (label, _) in _COLUMNS.items():
-      if name == 'aug_level' and stage.low_res is None:
+    for setting in _COLUMNS:
+      if not setting.base and stage.low_res is None:
         cells.append('<td class="none">–</td>')
         continue
-      mode = 'numeric' if name == 'steps' else 'decimal'
+      mode = 'numeric' if setting.number is int else 'decimal'
       cells.append(
-        f'<td><input name="{name}_{r}" inputmode="{mode}" '
-        f'aria-label="{label}, {r} px"></td>'
+        f'<td><input name="{setting.name}_{r}" inputmode="{mode}" '
+        f'aria-label="{setting.label}, {r} px"></td>'
       )
     rows.append(f'<tr data-size="{r}">{"".join(cells)}</tr>')
   heads = ''.join(
-    f'<th scope="col" title="{title}">{label}</th>'
-    for label, title in _COLUMNS.values()
+    f'<th scope="col" title="{_title(setting)}">{setting.label}</th>'
+    for setting in _COLUMNS
   )
   return (
     '<table class="stages"><caption>Each stage; what is left empty is the '
@@ -102,14 +102,7 @@ def _stages(cascade):
   )
 
 
-_COLUMNS = {
-  'steps': ('Steps', 'Times that the network looks at the picture'),
-  'guidance': ('Guidance', 'How closely to follow the sentence; 1 is off'),
-  'aug_level': (
-    'Noise',
-    'On the picture that a stage starts from, 0 to 1: more frees its hand',
-  ),
-}
+_COLUMNS = [stages.SETTINGS[name] for name in orders.EACH]
 
 
 _SHAPES = [('', 'square'), ('wide', 'wide, 3 : 2'), ('tall', 'tall, 2 : 3')]
@@ -163,23 +156,46 @@ _PAINT = (
 
 
 def _more():
-  samplers = [('', 'as the preset'), *((s, s) for s in stages.SAMPLERS)]
-  thresholds = [('', 'as the preset'), *((s, s) for s in stages.THRESHOLDS)]
+  settings = [stages.SETTINGS[name] for name in orders.ALL]
+  usual = ''.join(_field(setting) for setting in settings if setting.usual)
+  rare = ''.join(_field(setting) for setting in settings if not setting.usual)
   return (
     '<details class="more"><summary>More settings</summary>'
     '<label class="wide">What to avoid<input name="negative" '
     f'maxlength="{orders.LONGEST}" placeholder="nothing"></label>'
-    f'<div class="row">{_select("sampler", "Solver", samplers)}'
-    f'{_select("threshold", "Threshold", thresholds)}</div></details>'
+    f'<div class="row">{usual}</div></details>'
+    '<details class="more"><summary>Rare settings</summary><p class="hint">'
+    'A value for all stages, or one for each, separated by commas.</p>'
+    f'<div class="row">{rare}</div></details>'
   )
 
 
-def _select(name, label, choices):
+def _field(setting):
+  """Of a setting of all stages: its words to choose from, or its values."""
+  if setting.choices:
+    choices = [('', 'as the preset'), *((c, c) for c in setting.choices)]
+    return _select(setting.name, setting.label, choices, _title(setting))
+  return (
+    f'<label title="{_title(setting)}">{setting.label}<input '
+    f'name="{setting.name}" placeholder="as the preset"></label>'
+  )
+
+
+def _title(setting):
+  """What a setting does and may be, for who rests on it with the mouse."""
+  must = '' if setting.choices else f'; must {setting.must}'
+  return html.escape(f'{setting.help[0].upper()}{setting.help[1:]}{must}')
+
+
+def _select(name, label, choices, title=''):
   options = ''.join(
     f'<option value="{html.escape(str(value))}">{html.escape(text)}</option>'
     for value, text in choices
   )
-  return f'<label>{label}<select name="{name}">{options}</select></label>'
+  about = f' title="{title}"' if title else ''
+  return (
+    f'<label{about}>{label}<select name="{name}">{options}</select></label>'
+  )
 
 
 def _names(cascade):

@@ -12,17 +12,21 @@ import numpy as np
 from imagen_jax import stages as stages_lib
 from imagen_jax.pages.playground import sources
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import edits, presets, recipes
+from imagen_jax.sampling import edits, recipes
 from imagen_jax.sampling import prompts as prompts_lib
+from imagen_jax.stages import settings as settings_lib
 
 LONGEST = 1000  # characters of a prompt
 MOST_STEPS = 1024  # of a stage; nobody may keep the others waiting for ever
 _SEEDS = 1_000_000  # to choose from where none is given
-# A value for each stage, `steps_64`, and one for all of them.
-EACH = {'steps': int, 'guidance': float, 'aug_level': float}
-ALL = ('preset', 'sampler', 'grid', 'threshold')
+# Settings with a field for each stage, `steps_64`, and those with one for all:
+# a word, or what the command line takes, `0.5` or `0.5,0,0`.
+EACH = tuple(
+  s.name for s in stages_lib.SETTINGS.values() if s.usual and s.number
+)
+ALL = tuple(name for name in settings_lib.deciding() if name not in EACH)
 ONCE = (
-  *('prompt', 'negative', 'seed', 'upto', 'shape'),
+  *('prompt', 'negative', 'seed', 'upto', 'shape', 'preset'),
   *('picture', 'change', 'strength', 'mask', 'outpaint'),
   *ALL,
 )
@@ -233,12 +237,15 @@ def again(recipe: recipes.Recipe, cascade: cascade_lib.Cascade) -> Order:
   if recipe.size:
     fields['shape'] = _shape_of(recipe.size, recipe.resolution)
   for name, values in settings(cascade, plan).items():
-    if name in ALL and len(set(values)) == 1:
-      fields[name] = values[0]
-    elif name in EACH:
+    setting = stages_lib.SETTINGS[name]
+    if name in EACH:
       stages = cascade.stages[len(plan) - len(values) :]
       for stage, value in zip(stages, values):
         fields[f'{name}_{stage.resolution}'] = f'{value:.9g}'
+    elif len(set(values)) == 1:
+      fields[name] = setting.spell(values[0])
+    elif not setting.choices:  # the page chooses one word for all
+      fields[name] = ','.join(map(setting.spell, values))
   return Order(
     prompt=recipe.prompt,
     seed=recipe.seed,
@@ -257,8 +264,8 @@ def settings(cascade, plan) -> dict[str, list]:
   no aug_level and no margin: there are as many as super-resolution stages.
   """
   found = {}
-  for name in presets.KINDS:
-    first = int(name in presets.OF_SUPER_RESOLUTION)
+  for name in settings_lib.deciding():
+    first = 0 if stages_lib.SETTINGS[name].base else 1
     pairs = [*zip(plan, cascade.stages)][first:]
     values = [getattr(sampling, name) for sampling, _ in pairs]
     if values != [getattr(stage.sampling, name) for _, stage in pairs]:
@@ -271,8 +278,11 @@ def _plan(form, cascade):
   sizes = [stage.resolution for stage in cascade.stages]
   drawn = [size for size in sizes if upto is None or size <= upto]
   given = {
-    name: [_number(form, f'{name}_{size}', kind, None) for size in drawn]
-    for name, kind in EACH.items()
+    name: [
+      _number(form, f'{name}_{size}', stages_lib.SETTINGS[name].number, None)
+      for size in drawn
+    ]
+    for name in EACH
   }
   for stage, steps in zip(cascade.stages, given['steps']):
     if steps is not None and steps > MOST_STEPS:
@@ -285,9 +295,20 @@ def _plan(form, cascade):
       _check(stage, {} if value is None else {name: value})
   return cascade.plan(
     upto=upto,
-    **{name: form.get(name) for name in ALL},
+    preset=form.get('preset'),
+    **{name: _listed(form, name) for name in ALL},
     **{name: values or None for name, values in given.items()},
   )
+
+
+def _listed(form, name):
+  """A field of a setting of all stages; None where it is empty."""
+  if name not in form:
+    return None
+  try:
+    return stages_lib.SETTINGS[name].parse_list(form[name])
+  except ValueError as e:
+    raise ValueError(f'{name}: {e}') from None
 
 
 def _check(stage, setting):

@@ -6,7 +6,9 @@ the same id it draws the same picture, whatever became of the presets.
 
 import shlex
 
+from imagen_jax import stages
 from imagen_jax.pages.playground import orders
+from imagen_jax.stages import entries
 
 
 def command(order: orders.Order, cascade, directory: str | None) -> str:
@@ -23,7 +25,7 @@ def command(order: orders.Order, cascade, directory: str | None) -> str:
   if upto := _upto(order, cascade):
     flags['upto'] = upto
   for name, values in orders.settings(cascade, order.plan).items():
-    flags[name] = ','.join(_plain(v) for v in values)
+    flags[name] = ','.join(map(stages.SETTINGS[name].spell, values))
   flags['negative'] = order.negative
   if order.size:
     flags['size'] = f'{order.size[1]}x{order.size[0]}'
@@ -52,7 +54,8 @@ def python(order: orders.Order, cascade, directory: str | None) -> str:
   keywords = {'seed': order.seed}
   if upto := _upto(order, cascade):
     keywords['upto'] = upto
-  keywords |= orders.settings(cascade, order.plan)
+  for name, values in orders.settings(cascade, order.plan).items():
+    keywords[name] = [entries.OFF if v is None else v for v in values]
   if order.change == 'upscale':
     return _enlarging(order, keywords, directory)
   if order.size:

@@ -17,6 +17,9 @@ FIELDS = {
   'guidance_8': '2.25',
   'aug_level_16': '0.5',
   'sampler': 'heun',
+  'eta': '0.5',
+  'cap': 'off,2',
+  'guidance_range': '-5:5',
   'negative': 'blue',
 }
 

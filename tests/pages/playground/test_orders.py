@@ -49,6 +49,8 @@ def test_every_field_says_something():
     guidance_8='2.5',
     steps_16='4',
     aug_level_16='0.25',
+    guidance_range='-5:5',
+    cap='2,off',
     steps_32='of a stage that is not drawn',
     picture='there',
     strength='0.3',
@@ -61,6 +63,8 @@ def test_every_field_says_something():
     guidance=[2.5, None],
     steps=[None, 4],
     aug_level=[None, 0.25],
+    guidance_range=(-5.0, 5.0),
+    cap=[2.0, 'off'],
   )
   assert (order.seed, order.negative) == (7, 'blue')
   assert (order.picture.id, order.strength) == ('there', 0.3)
@@ -131,6 +135,11 @@ def test_strange_words_are_remarked_on():
     ({'preset': 'best'}, "preset 'best' is not one of paper, fast, draft"),
     ({'sampler': 'magic'}, "sampler 'magic' is not one of"),
     ({'threshold': 'magic'}, "threshold 'magic' is not one of"),
+    ({'eta': 'much'}, "eta: 'much' is no list of numbers"),
+    ({'eta': '2'}, 'eta is 2.0; it must lie in'),
+    ({'cap': '2,3'}, 'cap has 2 values, 3 stages are drawn'),
+    ({'guidance_range': '5:-5'}, 'it must rise, from the noisier'),
+    ({'in_turn': 'True'}, "there is no field 'in_turn'"),
     ({'upto': '9'}, 'upto is 9, the stages of this cascade end at 8, 16, 32'),
     ({'upto': '1'}, 'upto is 1, the stages'),
     ({'upto': 'x'}, "upto is 'x'"),

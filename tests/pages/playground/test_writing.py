@@ -14,7 +14,7 @@ from imagen_jax import sample
 from imagen_jax.files import pictures
 from imagen_jax.pages.playground import drawing, orders, sources, writing
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import presets
+from imagen_jax.stages import settings as settings_lib
 from tests.support import painting, tiny_cascade
 
 DIRECTORY = tiny_cascade.directory
@@ -134,14 +134,17 @@ def test_settings_of_all_kinds_are_read_back(monkeypatch):
     guidance_8='1e-7',
     aug_level_32='1',
     upto='16',
+    guidance_range='-5.5:3',
+    cap='off,1.5',
+    eta='0.25',
+    margin='2',
   )
   cascade = tiny_cascade.load()
   command = shlex.split(writing.command(order, cascade, None))
   args = vars(sample.parser().parse_args(command[3:]))
   assert args['prompts'] == [order.prompt]
-  assert cascade.plan(
-    **{name: args[name] for name in ('upto', *presets.KINDS)}
-  ) == (order.plan)
+  names = ('upto', *settings_lib.deciding())
+  assert cascade.plan(**{name: args[name] for name in names}) == order.plan
   given = {}
   monkeypatch.setattr(imagen_jax, 'load_cascade', lambda: Listener(given))
   exec(writing.python(order, cascade, None), {})
