@@ -25,6 +25,7 @@ from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.sampling import (
   edits,
   gallery,
+  layout_files,
   packing,
   recipes,
   sample_flags,
@@ -58,6 +59,7 @@ def main(argv=None):
     )
     stages.picture_sizes(cascade.stages[: len(plan)], args.size)
     source = read_source(args, cascade.stages[len(plan) - 1].resolution)
+    layout = read_layout(args.layout, cascade)
   except (ValueError, MemoryError) as e:
     return flags.failed(e, args.out)
   for remark in cascade.remarks(prompts):
@@ -82,6 +84,7 @@ def main(argv=None):
       size=args.size,
       negative=args.negative,
       source=source,
+      layout=layout,
       save_steps=args.save_steps,
     )
     if args.interpolate:
@@ -192,6 +195,20 @@ def devices(args):
       f'--devices={args.devices}, but there are {len(local)} here; give no more'
     )
   return local[: args.devices]
+
+
+def read_layout(path, cascade):
+  """The boxes in a file, checked to be words of the cascade; None = none."""
+  if path is None:
+    return None
+  boxes = layout_files.read(path)
+  if cascade.stages[0].layout is None:
+    raise ValueError(
+      f'--layout={path}: the base of this cascade is not told of layouts; '
+      'leave the flag out'
+    )
+  layout_files.rows(cascade.stages[0].layout, boxes, 1)
+  return boxes
 
 
 def read_source(args, resolution):

@@ -13,7 +13,13 @@ import tqdm
 
 from imagen_jax.files import pictures, plots
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import edits, interpolation, recipes, stage_sampler
+from imagen_jax.sampling import (
+  edits,
+  interpolation,
+  layout_files,
+  recipes,
+  stage_sampler,
+)
 
 SHEET = 'sheet.png'
 
@@ -31,6 +37,8 @@ class Order:
   size: tuple[int, int] | None = None  # height, width; None = square
   negative: str | None = None
   source: edits.Source | None = None
+  # What to draw where; None = as the cascade's layout stage has it, if any.
+  layout: Sequence[layout_files.Box] | None = None
   save_steps: bool = False  # a strip of how each came about, beside it
 
   @property
@@ -64,7 +72,19 @@ class Order:
       negative=self.negative,
       edit=self.source and self.source.said(),
       size=self.size,
+      layout=self.layout,
     )
+
+  def placed(self, requests):
+    """What their metadata says besides: where a layout stage put things."""
+    if self.layout is not None or self.source is not None:
+      return [{} for _ in requests]
+    placed = self.cascade.layouts(
+      requests, seed=self.seed, negative=self.negative
+    )
+    if placed is None:
+      return [{} for _ in requests]
+    return [{layout_files.PLACED: layout_files.to_text(b)} for b in placed]
 
 
 def kept(order, requests):
@@ -105,11 +125,12 @@ def draw(order, requests=None, failed=None):
       part = requests[first : first + group]
       seen = Seen(order, len(part)) if order.save_steps else None
       images = _images(order, part, bar, seen, failed)
+      placed = order.placed(part)
       for n, (request, image) in enumerate(zip(part, images)):
         if image is None:
           continue
         path = order.path(request)
-        pictures.write_png(path, image, order.recipe(request))
+        pictures.write_png(path, image, order.recipe(request) | placed[n])
         yield path
         if seen:
           yield from seen.write(n, path)
@@ -173,6 +194,7 @@ def _images(order, part, bar, seen, failed):
       size=order.size,
       negative=order.negative,
       source=order.source,
+      layout=order.layout,
       progress=bar.report,
       watch=seen and seen.strips.add,
       measure=seen and seen.measure,
@@ -275,6 +297,7 @@ def draw_again(cascade, recipe, path, out):
       seed=recipe.seed,
       size=recipe.size,
       negative=recipe.negative,
+      layout=recipe.layout,
       progress=bar.report,
     )
   fresh = out / f'{pathlib.Path(path).stem}_again.png'
@@ -285,6 +308,7 @@ def draw_again(cascade, recipe, path, out):
     recipe.seed,
     negative=recipe.negative,
     size=recipe.size,
+    layout=recipe.layout,
   )
   pictures.write_png(fresh, image, text)
   return fresh, image

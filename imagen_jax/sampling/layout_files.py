@@ -23,7 +23,8 @@ from imagen_jax.diffusion import layouts
 from imagen_jax.files import pictures, weights
 
 FORMAT_VERSION = 1
-KEY = 'layout'  # of a picture's metadata
+# Of a picture's metadata: as it was asked for, and as a layout stage had it.
+KEY, PLACED = 'layout', 'placed_layout'
 MAX_BOXES = 64
 
 
@@ -143,9 +144,9 @@ def _text_in_picture(path):
   if not path.is_file():
     raise ValueError(f'the layout {path} does not exist')
   _, text = pictures.read_png(path)
-  if KEY not in text:
-    raise ValueError(
-      f'{path} carries no layout: it was not drawn by a cascade with a layout '
-      'stage; give a JSON file'
-    )
-  return text[KEY]
+  if found := text.get(KEY, text.get(PLACED)):
+    return found
+  raise ValueError(
+    f'{path} carries no layout: it was not drawn by a cascade with a layout '
+    'stage; give a JSON file'
+  )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 import imagen_jax
+from imagen_jax.sampling import layout_files
 from imagen_jax.stages import entries
 from imagen_jax.stages import settings as settings_lib
 
@@ -16,7 +17,17 @@ from imagen_jax.stages import settings as settings_lib
 _NUMBERS = {'seed': int, 'index': int, 'resolution': int}
 _TEXTS = ('prompt', 'cascade')
 # What may stand there besides: `category` is of a DrawBench picture.
-_MORE = ('negative', 'size', 'edit', 'software', 'category')
+_MORE = (
+  'negative',
+  'size',
+  'edit',
+  'layout',
+  'placed_layout',
+  'software',
+  'category',
+)
+# Not of the recipe: who drew, and what followed from the rest.
+_BESIDE = {'software', 'placed_layout'}
 LONGEST_SIDE = 16_384  # pixels of a picture that is drawn
 _NAME = re.compile('[a-z]+(_[a-z]+)*')  # of a setting
 _LONGEST = 10_000  # characters of a text that is taken seriously
@@ -35,9 +46,21 @@ class Recipe:
   negative: str | None = None
   edit: str | None = None  # what was done to which picture; None = nothing
   size: tuple[int, int] | None = None  # height, width; None = square
+  # What was asked for where; None = as the layout stage had it.
+  layout: tuple[layout_files.Box, ...] | None = None
 
 
-def write(cascade, plan, request, seed, *, negative=None, edit=None, size=None):
+def write(
+  cascade,
+  plan,
+  request,
+  seed,
+  *,
+  negative=None,
+  edit=None,
+  size=None,
+  layout=None,
+):
   """What a picture's metadata says: {name: text}.
 
   Args:
@@ -48,6 +71,7 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None, size=None):
     negative: the caption led away from, or None.
     edit: how it came from another picture, or None.
     size: (height, width), or None for a square.
+    layout: boxes that were asked for, or None.
   """
   drawn = cascade.stages[: len(plan)]
   text = {
@@ -60,6 +84,7 @@ def write(cascade, plan, request, seed, *, negative=None, edit=None, size=None):
     'negative': negative or '',
     'size': f'{size[1]}x{size[0]}' if size else '',
     'edit': edit or '',
+    'layout': '' if layout is None else layout_files.to_text(layout),
     'software': f'imagen_jax {imagen_jax.__version__}',
   }
   return {key: value for key, value in text.items() if value or key == 'prompt'}
@@ -94,7 +119,7 @@ def _told(plan, own):
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
   """How two recipes differ, in words; '' where they ask for one picture."""
-  for key in sorted((before.keys() | now.keys()) - {'software'}):
+  for key in sorted((before.keys() | now.keys()) - _BESIDE):
     if before.get(key) != now.get(key):
       return f'{key} {before.get(key)!r}, not {now.get(key)!r}'
   return ''
@@ -143,6 +168,9 @@ def read(text: Mapping[str, str], where) -> Recipe:
     negative=text.get('negative'),
     edit=text.get('edit'),
     size=_size(text['size'], where) if 'size' in text else None,
+    layout=layout_files.parse(text['layout'], where)
+    if 'layout' in text
+    else None,
     **values,
   )
 

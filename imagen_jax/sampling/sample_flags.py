@@ -17,6 +17,7 @@ _RECIPE = (
   'size',
   'preset',
   *settings.offered(),
+  'layout',
   'negative',
 )
 
@@ -77,6 +78,13 @@ def parser():
     'resolution of the last stage)',
   )
   setting_flags.add_preset(p)
+  add(
+    '--layout',
+    metavar='FILE',
+    help='what to draw where: JSON of boxes (docs/layouts.md), or a picture '
+    'that carries its layout (default: as the layout stage of the cascade has '
+    'it)',
+  )
   add(
     '--negative',
     metavar='PROMPT',
@@ -225,6 +233,11 @@ def check_together(args):
     if args.size and getattr(args, flag):
       raise ValueError(
         f'--{flag} takes the shape from the picture; leave out --size'
+      )
+  for flag in ('image', 'variations', 'upscale', 'interpolate'):
+    if args.layout and getattr(args, flag):
+      raise ValueError(
+        f'--{flag} has its things in their places; leave out --layout'
       )
   if args.interpolate and args.save_steps:
     raise ValueError('--interpolate has no steps to show; leave out a flag')

@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from imagen_jax import bind, stages
+from imagen_jax import bind, sample, stages
 from imagen_jax.diffusion import layouts
+from imagen_jax.files import pictures
 from imagen_jax.models import layout_transformer
-from imagen_jax.sampling import bundles, layout_files, layout_sampler
+from imagen_jax.sampling import bundles, edits, layout_files, layout_sampler
 from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.stages import layout_stage
 from tests.support import tiny_cascade
@@ -47,7 +48,7 @@ def _params():
 
 
 @pytest.fixture(scope='module')
-def cascade(tmp_path_factory):
+def directory(tmp_path_factory):
   """Of a layout stage, a base that is told, and one super-resolution stage."""
   root = tmp_path_factory.mktemp('told')
   layout_stage.write(root / 'run' / 'layout', STAGE, _params())
@@ -61,7 +62,12 @@ def cascade(tmp_path_factory):
     settings={},
     layout=root / 'run',
   )
-  return cascade_lib.load_cascade(root / 'cascade')
+  return root / 'cascade'
+
+
+@pytest.fixture(scope='module')
+def cascade(directory):
+  return cascade_lib.load_cascade(directory)
 
 
 def _draw(rows, index, seed=3):
@@ -132,8 +138,6 @@ def test_a_picture_that_is_changed_keeps_its_places(cascade, monkeypatch):
 
   monkeypatch.setattr(layout_sampler, 'draw', none)
   picture = np.zeros([8, 8, 3], np.uint8)
-  from imagen_jax.sampling import edits
-
   source = edits.Source(picture=picture, strength=0.5)
   assert cascade.sample([FOX], upto=8, source=source).shape == (1, 8, 8, 3)
 
@@ -152,3 +156,53 @@ def test_a_layout_stage_of_other_words_is_refused(cascade):
   untold = dataclasses.replace(BASE, layout=None)
   with pytest.raises(ValueError, match='tiny_8 is told of None'):
     dataclasses.replace(cascade, stages=(untold, *cascade.stages[1:]))
+
+
+def test_a_layout_goes_by_file_into_a_picture_and_back(
+  cascade, directory, tmp_path
+):
+  """`--layout`, what the picture carries, `--reproduce`, what is refused."""
+  file = tmp_path / 'fox.json'
+  file.write_text(layout_files.to_text([BOX]))
+  run = ['--cascade', str(directory), '--upto', '8', '--seed', '7', '--out']
+  assert (
+    sample.main([FOX, *run, str(tmp_path / 'a'), '--layout', str(file)]) == 0
+  )
+  assert sample.main([FOX, *run, str(tmp_path / 'b')]) == 0
+  told, placed = (
+    next((tmp_path / name).glob('*_0.png')) for name in ('a', 'b')
+  )
+  assert layout_files.read(told) == (BOX,)
+  boxes = layout_files.read(placed)
+  assert boxes == cascade.layouts([cascade_lib.Request(caption=FOX)], seed=7)[0]
+  again = ['--cascade', str(directory), '--out', str(tmp_path / 'c')]
+  for path in (told, placed):
+    assert sample.main(['--reproduce', str(path), *again]) == 0
+  # What a picture carries places the same things again.
+  assert (
+    sample.main([FOX, *run, str(tmp_path / 'd'), '--layout', str(placed)]) == 0
+  )
+  first, second = (
+    pictures.read_png(next((tmp_path / d).glob('*_0.png')))[0] for d in 'bd'
+  )
+  np.testing.assert_array_equal(first, second)
+
+
+def test_a_layout_that_makes_no_sense_is_told(directory, tmp_path, capsys):
+  run = [FOX, '--cascade', str(directory), '--upto', '8']
+  run += ['--out', str(tmp_path / 'a'), '--layout']
+  dragon = tmp_path / 'dragon.json'
+  dragon.write_text(
+    layout_files.to_text([dataclasses.replace(BOX, thing='dragon')])
+  )
+  assert sample.main([*run, str(dragon)]) == 2
+  assert "the thing 'dragon' is none that" in capsys.readouterr().err
+  assert sample.main([*run, str(tmp_path / 'none.json')]) == 2
+  assert 'does not exist; give a JSON file' in capsys.readouterr().err
+  assert sample.main([*run, str(dragon), '--image', 'x.png']) == 2
+  assert '--image has its things in their places' in capsys.readouterr().err
+  other = ['--cascade', str(tiny_cascade.directory())]
+  file = tmp_path / 'fox.json'
+  file.write_text(layout_files.to_text([BOX]))
+  assert sample.main([*run, str(file), *other]) == 2
+  assert 'is not told of layouts; leave the flag out' in capsys.readouterr().err

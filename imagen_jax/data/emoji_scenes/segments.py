@@ -2,7 +2,8 @@
 
 First half of the checker (see `checker.py`): the backgrounds of the data set
 are constant along x, so the columns at the left and right border give the
-background of every row, and what differs from it is foreground. Pictures here are float32 [r, r, 3] in [0, 1].
+background of every row, and what differs from it is foreground. Pictures here
+are float32 [r, r, 3] in [0, 1].
 """
 
 import dataclasses
