@@ -63,6 +63,8 @@ def main(argv=None):
     source = read_source(args, cascade.stages[len(plan) - 1].resolution)
   except (ValueError, MemoryError) as e:
     return flags.failed(e, args.out)
+  if cascade.licence:
+    print(f'licence of the weights: {cascade.licence}', file=sys.stderr)
   for remark in cascade.remarks(prompts):
     print(f'warning: {remark}', file=sys.stderr)
   for complaint in complaints:

@@ -96,25 +96,26 @@ def from_diffusers(fields: dict, where: str) -> if_unet.IFUNetConfig:
   kinds = _block_types(get, levels)
   resolution = get.one('sample_size')
   stage_two = _check_stage(get)
+  sizes = {
+    'resolution': resolution,
+    'widths': widths,
+    'blocks': get.numbers('layers_per_block', levels),
+    'attention': tuple(
+      resolution // 2**i
+      for i, kind in enumerate(kinds)
+      if kind == _ATTENDING_DOWN
+    ),
+    'head_width': get.one('attention_head_dim'),
+    'embedding_width': get('time_embedding_dim') or 4 * widths[0],
+    'text_width': get.one('encoder_hid_dim'),
+    'text_projection': get.one('cross_attention_dim'),
+    'pool_heads': get.one('addition_embed_type_num_heads'),
+    'groups': get.one('norm_num_groups'),
+    'low_res': stage_two,
+    'divisor': float(get('resnet_out_scale_factor')),
+  }
   try:
-    return if_unet.IFUNetConfig(
-      resolution=resolution,
-      widths=widths,
-      blocks=get.numbers('layers_per_block', levels),
-      attention=tuple(
-        resolution // 2**i
-        for i, kind in enumerate(kinds)
-        if kind == _ATTENDING_DOWN
-      ),
-      head_width=get.one('attention_head_dim'),
-      embedding_width=get('time_embedding_dim') or 4 * widths[0],
-      text_width=get.one('encoder_hid_dim'),
-      text_projection=get.one('cross_attention_dim'),
-      pool_heads=get.one('addition_embed_type_num_heads'),
-      groups=get.one('norm_num_groups'),
-      low_res=stage_two,
-      divisor=float(get('resnet_out_scale_factor')),
-    )
+    return if_unet.IFUNetConfig(**sizes)
   except (TypeError, ValueError) as e:
     raise ValueError(f'{where}: {e}') from e
 
@@ -221,7 +222,7 @@ def _block_types(get, levels):
     get.refuse('down_block_types', f'IF has {" and ".join(_UP)}; {_NOT_IF}')
   if len(down) != levels:
     get.refuse('down_block_types', f'block_out_channels has {levels} levels')
-  if up != type(up)(_UP[kind] for kind in reversed(down)):
+  if not isinstance(up, (list, tuple)) or [*up] != [_UP[k] for k in down[::-1]]:
     get.refuse('up_block_types', 'IF mirrors down_block_types')
   return down
 

@@ -7,6 +7,7 @@ export, read this table.
   of(config) -> {ours: Name(theirs, axes)},  ours = theirs.transpose(axes)
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -96,16 +97,17 @@ def of(config: if_unet.IFUNetConfig) -> dict[str, Name]:
   return {name: table[name] for name in shapes}
 
 
+@functools.lru_cache(maxsize=8)
 def shapes_of(config: if_unet.IFUNetConfig) -> dict[str, tuple[int, ...]]:
   """The shape of every weight by our names, nothing computed."""
   side = config.multiple
   inputs = {
     'z': jnp.zeros([1, side, side, if_unet.COLOURS]),
-    'time': jnp.zeros([1]),
+    'logsnr': jnp.zeros([1]),
     'text': jnp.zeros([1, 1, config.text_width]),
   }
   if config.low_res:
-    inputs |= {'low_res': inputs['z'], 'level': inputs['time']}
+    inputs |= {'low_res': inputs['z'], 'aug_logsnr': inputs['logsnr']}
   network = if_unet.IFUNet(config)
   tree = jax.eval_shape(lambda k: network.init(k, **inputs), jax.random.key(0))
   return {

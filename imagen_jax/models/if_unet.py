@@ -8,8 +8,8 @@ on the text over its tokens, a pooled text that attends to itself too, a
 residual sum that is divided, and beside eps three channels of variance (Nichol
 and Dhariwal 2021, eq. 15). All tokens count, padding as well.
 
-  z [b, h, w, 3], time [b], text [b, l, d], super-resolution: low_res
-  [b, h, w, 3] and level [b] -> [b, h, w, 6], eps and variance
+  z [b, h, w, 3], logsnr [b], text [b, l, d], super-resolution: low_res
+  [b, h, w, 3] and aug_logsnr [b] -> [b, h, w, 6], eps and variance
 
 Submodules are named as those of `unet`, by the grid they work on when the input
 has the nominal resolution: `down_64_block_0`, `up_8_upsample`.
@@ -17,6 +17,7 @@ has the nominal resolution: `down_64_block_0`, `up_8_upsample`.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -108,26 +109,28 @@ class IFUNet(nn.Module):
 
   config: IFUNetConfig
   execution: execution_lib.Execution = execution_lib.PLAIN
+  # logsnr -> diffusion time, 0 (clean) to 999; None = they are times already.
+  time: Callable | None = None
 
   @nn.compact
-  def __call__(self, z, time, text, mask=None, low_res=None, level=None):
+  def __call__(self, z, logsnr, text, mask=None, low_res=None, aug_logsnr=None):
     """Predicts eps, and how the variance lies between its bounds.
 
     Args:
       z: [b, h, w, 3].
-      time: [b], diffusion time in steps: 0 is clean, 999 noise.
+      logsnr: [b].
       text: [b, l, d], or what `context` makes of it.
       mask: [b, l], which tokens the attention sees; None = all of them, as the
         published weights were trained. Norms and pooling see all of them.
       low_res: [b, h, w, 3], enlarged and noised.
-      level: [b], its noise as a diffusion time.
+      aug_logsnr: [b], its noise.
 
     Returns:
       [b, h, w, 6] float32.
     """
     c = self.config
-    self._check(z, low_res, level)
-    emb = self._time('time_embedding')(time)
+    self._check(z, low_res, aug_logsnr)
+    emb = self._time('time_embedding', logsnr)
     if isinstance(text, contexts.TextContext):
       emb += text.pooled
       tokens = next(iter(text.keys_values.values()))[0]
@@ -139,7 +142,7 @@ class IFUNet(nn.Module):
     mask = if_layers.every(tokens) if mask is None else mask
     x = z.astype(c.dtype)
     if c.low_res:
-      emb += self._time('level_embedding')(level)
+      emb += self._time('level_embedding', aug_logsnr)
       x = jnp.concatenate([x, low_res.astype(c.dtype)], axis=-1)
     context = if_layers.gelu(emb), text, mask
 
@@ -168,21 +171,22 @@ class IFUNet(nn.Module):
       keys_values=contexts.keys_values(self, units, projected),
     )
 
-  def _check(self, z, low_res, level):
+  def _check(self, z, low_res, aug_logsnr):
     c = self.config
-    given = low_res is not None, level is not None
+    given = low_res is not None, aug_logsnr is not None
     if given != (c.low_res, c.low_res):
       raise ValueError(
-        f'low_res and level given: {given}, but the configuration says '
+        f'low_res and aug_logsnr given: {given}, but the configuration says '
         f'low_res={c.low_res}; pass both exactly when it is True'
       )
     layers.check_divides(z, c.multiple)
 
-  def _time(self, name):
+  def _time(self, name, logsnr):
     c = self.config
-    return if_layers.TimeEmbedding(
+    embed = if_layers.TimeEmbedding(
       c.widths[0], c.embedding_width, c.dtype, name=name
     )
+    return embed(logsnr if self.time is None else self.time(logsnr))
 
   def _text(self):
     """The modules that read the text first: pooling and projection."""

@@ -28,6 +28,7 @@ from imagen_jax.sampling import (
   placement,
   presets,
   stage_sampler,
+  texts,
 )
 from imagen_jax.stages import chains
 from imagen_jax.text import encoders
@@ -52,6 +53,7 @@ class Cascade:
   encoder: encoders.TextEncoder
   words: frozenset[str] | None = None  # claimed vocabulary; None = no claim
   id: str = ''  # of the cascade directory
+  licence: str | None = None  # of the weights; None = nothing is said
   # Drawn on, with params on each; None = where JAX puts things.
   devices: tuple[jax.Device, ...] | None = None
   # Stages from this resolution on have the rows of a picture cut over the
@@ -65,7 +67,10 @@ class Cascade:
   def __post_init__(self):
     chains.check(self.stages)
     chains.check_text(
-      self.stages, self.encoder.config.width, self.encoder.tokenizer.max_length
+      self.stages,
+      self.encoder.config.width,
+      self.encoder.tokenizer.max_length,
+      self.encoder.as_if,
     )
 
   def sample(
@@ -107,7 +112,8 @@ class Cascade:
       margin: pixels of the low-res picture by which its border is continued on
         each side while a super-resolution stage draws; likewise.
       sampler: one of `stages.SAMPLERS`.
-      grid: what the steps divide evenly, one of `stages.GRIDS`.
+      grid: what the steps divide evenly, one of `stages.GRIDS`, or a list of
+        times of IF.
       threshold: of section 2.3, one of `stages.THRESHOLDS`.
       percentile: of dynamic thresholding, percent in (1, 100].
       in_turn: whether guidance's two network calls come one after the other,
@@ -171,15 +177,14 @@ class Cascade:
     given = {
       name: _per_stage(name, value, drawn) for name, value in settings.items()
     }
-    plan = tuple(
-      dataclasses.replace(
-        stage.sampling,
-        **named[i] | {k: v[i] for k, v in given.items() if v[i] is not None},
-      )
-      for i, stage in enumerate(drawn)
-    )
+    plan = []
+    for i, stage in enumerate(drawn):
+      changes = {k: v[i] for k, v in given.items() if v[i] is not None}
+      changes = named[i] | _steps_of_list(changes) | changes
+      plan.append(dataclasses.replace(stage.sampling, **changes))
+    plan = tuple(plan)
     for stage, sampling in zip(drawn, plan):
-      stages_lib.edge(stage, sampling)  # checks the margin
+      stages_lib.check_sampling(stage, sampling)
     return plan
 
   def draw(
@@ -237,11 +242,8 @@ class Cascade:
       raise ValueError(
         'a picture to change is square; leave out the size, or the picture'
       )
-    if negative is not None:
-      negative = tuple(
-        np.repeat(x, len(index), axis=0)
-        for x in self.encoder.encode([negative])
-      )
+    run = self.stages[: len(plan)]
+    away = texts.negatives(self.encoder, run, negative, len(index))
     pictures, done = given, 0
     if given is not None:
       if given.shape[1:3] not in sizes[:-1]:
@@ -252,18 +254,20 @@ class Cascade:
       done = 1 + sizes.index(given.shape[1:3])
     run = [*zip(self.stages, self.params, plan, sizes)]
     for stage, params, sampling, (height, width) in run[done:]:
+      seen, away_from = texts.for_stage(
+        stage, self.encoder, text, mask, negative, away
+      )
       try:
         pictures = stage_sampler.draw(
           stage,
           params,
-          text,
-          mask,
+          *seen,
           seed=seed,
           index=index,
           sampling=sampling,
           low_res=pictures,
           size=(height, width),
-          negative=negative,
+          negative=away_from,
           edit=source and source.at(stage.resolution, len(index)),
           devices=self.devices,
           cut=self.cut(stage),
@@ -302,7 +306,8 @@ class Cascade:
           "an empty prompt is drawn from the empty caption's embedding: "
           'anything may come'
         )
-      if cut := self.encoder.tokenizer.cut(caption).strip():
+      prepared = self.encoder.prepared([caption])[0]
+      if cut := self.encoder.tokenizer.cut(prepared).strip():
         lines.append(
           f'the prompt {_short(caption)} is longer than '
           f'{self.encoder.tokenizer.max_length} tokens; cut off: {cut!r}'
@@ -355,6 +360,7 @@ def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
     ),
     words=None if manifest.words is None else frozenset(manifest.words),
     id=manifest.id,
+    licence=manifest.licence,
     devices=devices,
     rows_from=rows_from,
     presets=presets.read(directory, len(read)),
@@ -377,6 +383,12 @@ def _per_stage(name, value, drawn):
       f'({sizes}); give one value for all or one for each'
     )
   return values
+
+
+def _steps_of_list(changes):
+  """How many steps a grid has that lists them."""
+  listed = stages_lib.listed_times(changes.get('grid', ''))
+  return {} if listed is None else {'steps': len(listed)}
 
 
 def _named(call, name):

@@ -9,6 +9,7 @@ Not in the paper. A *cascade directory* holds 1 to 3 stage directories
   words            the words the cascade was trained on, or null: no claim
   checksums        sha256 of every file by its path inside the directory
   id               short hash of the checksums: names the cascade in pictures
+  licence          of the weights, in words; absent: nothing is said
 """
 
 import contextlib
@@ -35,9 +36,10 @@ class Manifest:
   words: tuple[str, ...] | None  # the claimed vocabulary; None = no claim
   checksums: dict[str, str]  # path inside the directory -> sha256
   id: str  # see `identity`
+  licence: str | None = None  # of the weights, in words; None = not said
 
 
-def make(directory, *, stages, text, words):
+def make(directory, *, stages, text, words, licence=None):
   """The manifest of the files that lie in `directory`."""
   directory = pathlib.Path(directory)
   checksums = {
@@ -51,12 +53,16 @@ def make(directory, *, stages, text, words):
     words=None if words is None else tuple(sorted(set(words))),
     checksums=checksums,
     id=identity(checksums),
+    licence=licence,
   )
 
 
 def to_json(manifest):
   """`manifest` as a JSON-able dict."""
-  return {'format_version': FORMAT_VERSION, **dataclasses.asdict(manifest)}
+  fields = dataclasses.asdict(manifest)
+  if manifest.licence is None:  # as in all manifests before there was one
+    del fields['licence']
+  return {'format_version': FORMAT_VERSION, **fields}
 
 
 def read(directory):
@@ -82,7 +88,7 @@ def _from_json(fields, path):
       f'{FORMAT_VERSION}; update imagen_jax or bind the cascade again'
     )
   known = {f.name for f in dataclasses.fields(Manifest)}
-  if set(fields) != known:
+  if set(fields) | {'licence'} != known:
     raise ValueError(
       f'{path} has fields {sorted(fields)}, this release reads '
       f'{sorted(known)}; bind the cascade again'
@@ -95,6 +101,7 @@ def _from_json(fields, path):
     words=None if words is None else tuple(words),
     checksums=dict(fields['checksums']),
     id=fields['id'],
+    licence=fields.get('licence'),
   )
 
 
@@ -111,6 +118,7 @@ def _check_names(fields, path):
     and (fields['words'] is None or strings(fields['words'], list))
     and strings(sums, dict)
     and strings([*sums.values()], list)
+    and isinstance(fields.get('licence'), str | None)
   ):
     raise ValueError(
       f'{path} is altered: not all names are text; copy it again'

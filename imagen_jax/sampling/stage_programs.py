@@ -48,6 +48,7 @@ def compiled_part(stage, sampling):
     sampling,
     steps=1,
     guidance=2.0 if guided else 1.0,
+    grid='whole' if stages.times(sampling) else sampling.grid,
     aug_level=0.0,
     margin=0,
     batch=stage.sampling.batch,
@@ -118,7 +119,14 @@ def make(stage, sampling, size, resamples, mesh):
       z = process.add_noise(images.to_float(start), z, levels[0])
     condition = {}
     if low_res is not None:
-      condition = _low_res_condition(low_res, aug_level, keys(_AUGMENT), size)
+      noise = stages.noise_size(stage, low_res.shape[1:3], size)
+      condition = stages.low_res_inputs(
+        stage,
+        images.to_float(low_res),
+        jnp.full(low_res.shape[0], aug_level),
+        _normal(keys(_AUGMENT), noise),
+        size,
+      )
       condition['low_res'] = placement.cut_rows(condition['low_res'], mesh)
     known = {}
     if kept is not None:
@@ -181,14 +189,3 @@ def _keys(keys, purpose):
 def _normal(keys, size):
   shape = (*size, 3)
   return jax.vmap(lambda k: jax.random.normal(k, shape, jnp.float32))(keys)
-
-
-def _low_res_condition(low_res, aug_level, keys, size):
-  """The low-res picture, corrupted and upsampled, and how noisy it is."""
-  low_res, aug_logsnr = conditioning.augment(
-    images.to_float(low_res),
-    jnp.full(low_res.shape[0], aug_level),
-    _normal(keys, low_res.shape[1:3]),
-  )
-  up = conditioning.upsample(low_res, size)
-  return {'low_res': up, 'aug_logsnr': aug_logsnr}
