@@ -170,7 +170,12 @@ def bind(
   )
   chains.check(configs)
   encoder = load_text(text, tokenizer, configs[0].max_length)
-  chains.check_text(configs, encoder.config.width, encoder.tokenizer.max_length)
+  chains.check_text(
+    configs,
+    encoder.config.width,
+    encoder.tokenizer.max_length,
+    encoder.as_if,
+  )
   with manifests.appearing(out) as fresh:
     names = [f'stage_{config.resolution}' for config in configs]
     for name, config, directory in zip(names, configs, directories):

@@ -7,6 +7,7 @@ and, of the first, text_encoder/ and tokenizer/. Weights may be whole or in
 shards, in 32 or 16 bits; they go from file to file one tensor at a time.
 """
 
+import dataclasses
 import pathlib
 import sys
 
@@ -88,6 +89,13 @@ def parser():
     'float32)',
   )
   add(
+    '--compute',
+    choices=('float32', 'bfloat16'),
+    default='float32',
+    help='type that the networks compute in; bfloat16 on a TPU or a GPU '
+    '(default: float32)',
+  )
+  add(
     '--licence',
     metavar='TEXT',
     default=LICENCE,
@@ -110,6 +118,7 @@ def main(argv=None):
       replace=args.replace,
       variant=args.variant,
       dtype=args.dtype,
+      compute=args.compute,
       licence=args.licence,
     )
   except (ValueError, OSError) as e:
@@ -129,6 +138,7 @@ def import_if(
   replace=False,
   variant=None,
   dtype='float32',
+  compute='float32',
   licence=LICENCE,
 ):
   """Makes the cascade directory `out`; returns its manifest.
@@ -137,10 +147,10 @@ def import_if(
   """
   out = pathlib.Path(out)
   manifests.check_out(out, replace)
-  read = [_stage(stage1, '--stage1', variant)]
+  read = [_stage(stage1, '--stage1', variant, compute)]
   if stage2 is not None:
     base = read[0][0].resolution
-    read.append(_stage(stage2, '--stage2', variant, base))
+    read.append(_stage(stage2, '--stage2', variant, compute, base))
   if stage3 is not None:
     read.append(_own_stage(stage3))
   chains.check([stage for stage, _ in read])
@@ -163,7 +173,7 @@ def import_if(
   return manifest
 
 
-def _stage(source, flag, variant, low_res=None):
+def _stage(source, flag, variant, compute, low_res=None):
   """(Stage, tensors) of the pipeline given as --stage1 or --stage2."""
   stage, found = diffusers.read(source, variant=variant, low_res=low_res)
   wanted = flag == '--stage2'
@@ -173,7 +183,8 @@ def _stage(source, flag, variant, low_res=None):
       f'{flag}={source} is {kinds[not wanted]}, not {kinds[wanted]}; give it '
       f'as {"--stage1" if wanted else "--stage2"}'
     )
-  return stage, found
+  model = dataclasses.replace(stage.model, dtype=compute)
+  return dataclasses.replace(stage, model=model), found
 
 
 def _own_stage(source):

@@ -12,7 +12,7 @@ from imagen_jax import export_diffusers, import_if, load_cascade, sample
 from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.sampling import manifests
 from imagen_jax.text import encoders
-from tests.support import if_tiny, tiny_cascade
+from tests.support import if_tiny, tiny_cascade, tiny_job
 
 _ONE, _TWO = (str(if_tiny.DATA / name) for name in if_tiny.STAGES)
 
@@ -131,3 +131,9 @@ def test_another_encoder_s_cascade_is_refused(tmp_path):
   encoder = tiny_cascade.encoder(tmp_path)
   with pytest.raises(ValueError, match='take a text directory that import_if'):
     cascade_lib.Cascade(stages=(stage,), params=(params,), encoder=encoder)
+
+
+def test_training_is_refused():
+  stage, _ = if_tiny.stage('stage1')
+  with pytest.raises(ValueError, match='sampled and exported but not trained'):
+    tiny_job.config('text', stage=stage)

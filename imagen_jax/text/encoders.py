@@ -180,10 +180,10 @@ def param_shapes(config: Config) -> dict[str, tuple[int, ...]]:
 
 def save(directory: str, encoder: TextEncoder, dtype=np.float32) -> None:
   """Writes a text directory; each file is replaced whole."""
-  path = _write_config(
-    directory, encoder.config, encoder.tokenizer, encoder.as_if
-  )
+  path = pathlib.Path(directory)
+  path.mkdir(parents=True, exist_ok=True)
   weights.save(path / WEIGHTS_FILE, encoder.params, dtype)
+  _write_config(path, encoder.config, encoder.tokenizer, encoder.as_if)
 
 
 def save_streamed(
@@ -191,13 +191,14 @@ def save_streamed(
 ) -> None:
   """The same from `files.tensors` by our names, one at a time."""
   tensors.check(found, param_shapes(config), str(directory))
-  path = _write_config(directory, config, tokenizer, as_if)
-  weights.save_streamed(path / WEIGHTS_FILE, found, dtype)
-
-
-def _write_config(directory, config, tokenizer, as_if):
   path = pathlib.Path(directory)
   path.mkdir(parents=True, exist_ok=True)
+  weights.save_streamed(path / WEIGHTS_FILE, found, dtype)
+  _write_config(path, config, tokenizer, as_if)
+
+
+def _write_config(path, config, tokenizer, as_if):
+  """Everything but the weights, encoder.json last."""
   fields = {
     'format_version': FORMAT_VERSION,
     'kind': _kind(config),
@@ -208,7 +209,6 @@ def _write_config(directory, config, tokenizer, as_if):
   name, content = tokenizer_files.to_file(tokenizer)
   weights.save_bytes(path / name, content)
   weights.save_json(path / CONFIG_FILE, fields)
-  return path
 
 
 def load(directory: str) -> TextEncoder:
