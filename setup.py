@@ -43,6 +43,8 @@ EXTRAS = {
     'fsspec>=2024.6',  # encoders in buckets,
     'gcsfs>=2024.6',  # gs:// among them
   ],
+  # Captions cleaned as DeepFloyd IF was trained.
+  'captions': ['ftfy>=6.1', 'beautifulsoup4>=4.12'],
   'data': [
     'tensorflow>=2.20',
     'tensorflow-datasets>=4.9.9',
@@ -67,6 +69,8 @@ EXTRAS = {
     'nbformat>=5.10',  # and their files
     'svgelements>=1.9',  # flattens sprites, for maintainers
     'tokenizers>=0.20',
+    'ftfy>=6.1',  # captions as DeepFloyd IF has them,
+    'beautifulsoup4>=4.12',  # by the extra `captions`
     'fsspec>=2024.6',
     'simplejpeg>=1.8',  # whose pixels are compared with Pillow's
     'opencv-python-headless>=4.10',

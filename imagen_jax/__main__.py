@@ -33,6 +33,8 @@ OTHERS = {
   'pretrain_text': 'pre-train a tiny text encoder',
   'train_layout': 'train the stage that places things, before the base',
   'train_judge': 'train the learned judge of the embedded scenes',
+  'import_if': 'make a cascade of the published DeepFloyd IF weights',
+  'export_diffusers': 'write a stage of the IF kind as diffusers has it',
   'convert_inception': "convert the published weights of FID's network",
 }
 COMMANDS = DAILY | OTHERS

@@ -161,7 +161,12 @@ def bind(
   )
   chains.check(configs)
   encoder = load_text(text, tokenizer, configs[0].max_length)
-  chains.check_text(configs, encoder.config.width, encoder.tokenizer.max_length)
+  chains.check_text(
+    configs,
+    encoder.config.width,
+    encoder.tokenizer.max_length,
+    encoder.as_if,
+  )
   if layout is not None:
     layout = layout_directory(layout)
     chains.check_layout(configs, layout_stage.read_config(layout))

@@ -62,6 +62,8 @@ def main(argv=None):
     layout = read_layout(args.layout, cascade)
   except (ValueError, MemoryError) as e:
     return flags.failed(e, args.out)
+  if cascade.licence:
+    print(f'licence of the weights: {cascade.licence}', file=sys.stderr)
   for remark in cascade.remarks(prompts):
     print(f'warning: {remark}', file=sys.stderr)
   for complaint in complaints:

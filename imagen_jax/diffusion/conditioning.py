@@ -7,6 +7,7 @@ picture is [b, h, w, 3] in [-1, 1].
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from imagen_jax.diffusion import process, schedules
 
@@ -54,3 +55,24 @@ def upsample(low_res, size):
   """
   b, _, _, c = low_res.shape
   return jax.image.resize(low_res, (b, *size, c), 'bilinear')
+
+
+def upsample_aligned(low_res, size):
+  """Bilinear with corners on corners, as IF does: [b, *size, 3].
+
+  Row i of m takes from source row i (n - 1) / (m - 1): the outer pixels keep
+  their colours, where `upsample` has pixels of equal area.
+  """
+  rows, columns = (
+    _aligned(n, m) for n, m in zip(low_res.shape[1:3], size, strict=True)
+  )
+  return jnp.einsum(
+    'mh,nw,bhwc->bmnc', rows, columns, low_res, precision='highest'
+  )
+
+
+def _aligned(n, m):
+  """Weights [m, n] of n values for m positions between first and last."""
+  position = np.arange(m) * ((n - 1) / max(1, m - 1))
+  distance = np.abs(position[:, None] - np.arange(n))
+  return np.maximum(0, 1 - distance).astype(np.float32)

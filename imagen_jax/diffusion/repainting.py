@@ -43,7 +43,7 @@ def repaint_step(step, known, mask, keys, grid, resamples: int):
       a network call.
   """
 
-  def repainted(z, x0, before, levels, noise, denoise):
+  def repainted(z, x0, before, levels, noise, denoise, **learned):
     i = jnp.searchsorted(grid, levels.now)
 
     def draw(number):
@@ -59,10 +59,12 @@ def repaint_step(step, known, mask, keys, grid, resamples: int):
       x0 = denoise(z, jnp.full(z.shape[0], levels.now))
       # Of first order: no x-prediction before belongs to this z.
       first = levels._replace(before=levels.now)
-      z = step(z, x0, x0, first, draw(3 * number + 2), denoise)
+      noise = draw(3 * number + 2)
+      z = samplers.take(step, z, x0, x0, first, noise, denoise)
       return keep(z, number)
 
-    z = keep(step(z, x0, before, levels, noise, denoise), 0)
+    z = step(z, x0, before, levels, noise, denoise, **learned)
+    z = keep(z, 0)
     # The last step keeps x0 (see `samplers.segment`): nothing to do again.
     times = jnp.where(levels.next == levels.now, 1, resamples)
     return jax.lax.fori_loop(1, times, again, z)

@@ -37,6 +37,16 @@ class Levels(NamedTuple):
   next: jax.Array
 
 
+class Denoised(NamedTuple):
+  """What `denoise` may return where the network learned its variance.
+
+  The step then is given f as well (`learned_variance.ddpm_step`).
+  """
+
+  x0: jax.Array  # [b, h, w, c]
+  f: jax.Array  # [b, h, w, c]
+
+
 class Carry(NamedTuple):
   """What goes from step to step, each [b, h, w, c] float32.
 
@@ -179,10 +189,18 @@ def segment(denoise, carry: Carry, i, length, grid, step, keys) -> Carry:
     )
     x0 = denoise(carry.z, jnp.full(carry.z.shape[0], now))
     noise = draw_noise(keys, i, carry.z.shape[1:])
-    z = step(carry.z, x0, carry.x0, levels, noise, denoise)
+    z = take(step, carry.z, x0, carry.x0, levels, noise, denoise)
+    x0 = x0.x0 if isinstance(x0, Denoised) else x0
     return Carry(z=jnp.where(last, x0, z), x0=x0)
 
   return jax.lax.fori_loop(i, jnp.minimum(i + length, steps), body, carry)
+
+
+def take(step, z, x0, before, levels, noise, denoise):
+  """One step, from what `denoise` gave: x0 or `Denoised`."""
+  if isinstance(x0, Denoised):
+    return step(z, x0.x0, before, levels, noise, denoise, f=x0.f)
+  return step(z, x0, before, levels, noise, denoise)
 
 
 def sample(denoise, z, grid, step, keys) -> jax.Array:

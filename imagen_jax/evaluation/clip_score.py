@@ -25,7 +25,7 @@ from imagen_jax.evaluation import picture_files
 from imagen_jax.files import remote, weights
 from imagen_jax.models import clip_image, clip_text
 from imagen_jax.parallel import partitioning
-from imagen_jax.text import encoders, huggingface, tensors, tokenizer_files
+from imagen_jax.text import encoders, huggingface, placing, tokenizer_files
 
 CONVENTION = 'mean of 100 max(cos, 0)'
 BATCH = 32  # pictures at a time, over all devices
@@ -140,7 +140,7 @@ def load(directory, *, batch: int = BATCH, mesh=None) -> CLIP:
   )
   mean, std = _normalisation(folder, image.resolution)
   tokenizer = tokenizer_files.find(None, folder, text, text.max_positions)
-  place = functools.partial(tensors.place, where=str(folder), mesh=mesh)
+  place = functools.partial(placing.place, where=str(folder), mesh=mesh)
   text_params = place(
     text_found, encoders.param_shapes(text), heads=text.num_heads
   )

@@ -6,6 +6,7 @@ that a reader sees the old one or the new one.
 """
 
 import json
+import math
 import os
 import pathlib
 import uuid
@@ -13,6 +14,12 @@ import uuid
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+_SAFETENSORS_NAMES = {
+  'float32': 'F32',
+  'float16': 'F16',
+  'bfloat16': 'BF16',
+}
 
 
 def flatten(tree, prefix=''):
@@ -60,6 +67,43 @@ def save(path, tree, dtype=np.float32, metadata=None):
     if metadata:
       _sort_metadata(fresh)
     fresh.chmod(0o644)  # safetensors writes for the owner's eyes alone
+    _sync_and_rename(fresh, path)
+  finally:
+    fresh.unlink(missing_ok=True)
+
+
+def save_streamed(path, tensors, dtype=np.float32, metadata=None):
+  """As `save`, but each array is made when its turn comes.
+
+  For weights larger than the memory.
+
+  Args:
+    path: of the file.
+    tensors: name -> what has a `shape` and `read(dtype)`, see `files.tensors`.
+    dtype: of all of them in the file.
+    metadata: texts by name.
+  """
+  dtype = np.dtype(dtype)
+  header, offset = {}, 0
+  if metadata:
+    header['__metadata__'] = dict(sorted(metadata.items()))
+  for name, tensor in tensors.items():
+    end = offset + math.prod(tensor.shape) * dtype.itemsize
+    header[name] = {
+      'dtype': _SAFETENSORS_NAMES[dtype.name],
+      'shape': [*tensor.shape],
+      'data_offsets': [offset, end],
+    }
+    offset = end
+  text = json.dumps(header, separators=(',', ':'), ensure_ascii=False).encode()
+  text = text.ljust(-(-len(text) // 8) * 8)
+  fresh = _beside(path)
+  try:
+    with open(fresh, 'wb') as file:
+      file.write(len(text).to_bytes(8, 'little') + text)
+      for name, tensor in tensors.items():
+        value = _cast(tensor.read(dtype), dtype, f'{path}: {name}')
+        file.write(value.reshape(-1).view(np.uint8).data)
     _sync_and_rename(fresh, path)
   finally:
     fresh.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from imagen_jax.sampling import (
   placement,
   presets,
   stage_sampler,
+  texts,
 )
 from imagen_jax.stages import chains, layout_stage
 from imagen_jax.stages import settings as settings_lib
@@ -81,6 +82,7 @@ class Cascade:
   layout: tuple[layout_stage.LayoutStage, dict] | None = None
   words: frozenset[str] | None = None  # claimed vocabulary; None = no claim
   id: str = ''  # of the cascade directory
+  licence: str | None = None  # of the weights; None = nothing is said
   # Drawn on, with params on each; None = where JAX puts things.
   devices: tuple[jax.Device, ...] | None = None
   # Stages from this resolution on have the rows of a picture cut over the
@@ -94,7 +96,10 @@ class Cascade:
   def __post_init__(self):
     chains.check(self.stages)
     chains.check_text(
-      self.stages, self.encoder.config.width, self.encoder.tokenizer.max_length
+      self.stages,
+      self.encoder.config.width,
+      self.encoder.tokenizer.max_length,
+      self.encoder.as_if,
     )
     if self.layout is not None:
       chains.check_layout(self.stages, self.layout[0])
@@ -181,15 +186,14 @@ class Cascade:
     given = {
       name: _per_stage(name, value, drawn) for name, value in settings.items()
     }
-    plan = tuple(
-      settings_lib.replaced(
-        stage.sampling,
-        **named[i] | {k: v[i] for k, v in given.items() if v[i] is not None},
-      )
-      for i, stage in enumerate(drawn)
-    )
+    plan = []
+    for i, stage in enumerate(drawn):
+      changes = {k: v[i] for k, v in given.items() if v[i] is not None}
+      changes = named[i] | _steps_of_list(changes) | changes
+      plan.append(settings_lib.replaced(stage.sampling, **changes))
+    plan = tuple(plan)
     for stage, sampling in zip(drawn, plan):
-      stages_lib.edge(stage, sampling)  # checks the margin
+      stages_lib.check_sampling(stage, sampling)
     return plan
 
   def draw(self, requests, plan, **options) -> np.ndarray:
@@ -228,26 +232,38 @@ class Cascade:
         'a picture to change is square; leave out the size, or the picture'
       )
     seeds = bundles.Seeds(seed=seed, index=np.asarray(index))
-    conditions = bundles.Conditions(
-      text=text,
-      mask=mask,
-      negative=self._negative(options.negative, len(index)),
-    )
-    pictures, done = options.given, 0
+    negative = options.negative
+    drawn = self.stages[: len(plan)]
+    away = texts.negatives(self.encoder, drawn, negative, len(index))
+    pictures, done, boxes = options.given, 0, None
     if pictures is None:
-      boxes = self.boxes(conditions, seeds, options)
-      conditions = dataclasses.replace(conditions, boxes=boxes)
+      boxes = self.boxes(
+        bundles.Conditions(
+          text=text, mask=mask, negative=self._negative(negative, len(index))
+        ),
+        seeds,
+        options,
+      )
     else:
       done = _stages_done(pictures, sizes)
     run = [*zip(self.stages, self.params, plan, sizes)]
     for stage, params, sampling, size in run[done:]:
       source = options.source
+      seen, away_from = texts.for_stage(
+        stage, self.encoder, text, mask, negative, away
+      )
       try:
         pictures = stage_sampler.draw(
           stage,
           params,
           sampling,
-          dataclasses.replace(conditions, low_res=pictures),
+          bundles.Conditions(
+            text=seen[0],
+            mask=seen[1],
+            negative=away_from,
+            low_res=pictures,
+            boxes=boxes,
+          ),
           seeds,
           canvas=bundles.Canvas(
             size=size,
@@ -330,7 +346,8 @@ class Cascade:
           "an empty prompt is drawn from the empty caption's embedding: "
           'anything may come'
         )
-      if cut := self.encoder.tokenizer.cut(caption).strip():
+      prepared = self.encoder.prepared([caption])[0]
+      if cut := self.encoder.tokenizer.cut(prepared).strip():
         lines.append(
           f'the prompt {_short(caption)} is longer than '
           f'{self.encoder.tokenizer.max_length} tokens; cut off: {cut!r}'
@@ -387,6 +404,7 @@ def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
     layout=layout,
     words=None if manifest.words is None else frozenset(manifest.words),
     id=manifest.id,
+    licence=manifest.licence,
     devices=devices,
     rows_from=rows_from,
     presets=presets.read(directory, len(read)),
@@ -412,6 +430,12 @@ def _per_stage(name, value, drawn):
     )
   sizes = [stage.resolution for stage in drawn]
   return settings_lib.per_stage(name, value, sizes)
+
+
+def _steps_of_list(changes):
+  """How many steps a grid has that lists them."""
+  listed = stages_lib.listed_times(changes.get('grid', ''))
+  return {} if listed is None else {'steps': len(listed)}
 
 
 def _short(caption):

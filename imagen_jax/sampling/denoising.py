@@ -16,6 +16,7 @@ from imagen_jax import stages
 from imagen_jax.diffusion import (
   grids,
   guidance,
+  learned_variance,
   process,
   samplers,
   thresholding,
@@ -42,15 +43,45 @@ def make_denoise(stage, sampling, params, inputs):
   guided = guidance.guided_batch
   if sampling.in_turn:
     guided = guidance.guided_in_turn
+  learned = learns_variance(stage, sampling)
   denoise = guided(
-    _make_predict(stage, params),
+    _make_predict(stage, params, learned),
     inputs.condition,
     inputs.null,
     _weight(sampling, inputs.levels, inputs.weights),
-    finish_guidance(sampling),
+    _finish_learned(sampling) if learned else finish_guidance(sampling),
   )
   threshold = threshold_function(sampling)
-  return lambda z, logsnr: threshold(denoise(z, logsnr))
+  if not learned:
+    return lambda z, logsnr: threshold(denoise(z, logsnr))
+
+  def denoise_and_f(z, logsnr):
+    x0, f = jnp.split(denoise(z, logsnr), 2, axis=-1)
+    return samplers.Denoised(x0=threshold(x0), f=f)
+
+  return denoise_and_f
+
+
+def learns_variance(stage, sampling):
+  """Whether the steps are told the variance that the network predicts."""
+  return (
+    stages.is_if(stage)
+    and sampling.sampler == 'ddpm'
+    and sampling.gamma is None
+  )
+
+
+def _finish_learned(sampling):
+  """After guidance: the variance is that of the conditional half."""
+  finish = finish_guidance(sampling)
+
+  def finish_x0(guided, conditional):
+    x0, _ = jnp.split(guided, 2, axis=-1)
+    plain, f = jnp.split(conditional, 2, axis=-1)
+    x0 = x0 if finish is None else finish(x0, plain)
+    return jnp.concatenate([x0, f], axis=-1)
+
+  return finish_x0
 
 
 def make_figures(stage, sampling, params, inputs):
@@ -77,21 +108,31 @@ def make_figures(stage, sampling, params, inputs):
   return figures
 
 
-def _make_predict(stage, params):
-  """(z, logsnr, condition) -> x0, of the network alone."""
+def _make_predict(stage, params, learned=False):
+  """(z, logsnr, condition) -> x0, of the network alone.
+
+  With f of its variance behind it, [b, h, w, 2 c], where `learned`.
+  """
   network = stages.network(stage)
 
   def predict(z, logsnr, condition):
     prediction = network.apply({'params': params}, z, logsnr, **condition)
-    return process.to_x0(prediction, z, logsnr, stage.prediction)
+    f = None
+    if stages.is_if(stage):
+      prediction, f = learned_variance.split(prediction)
+    x0 = process.to_x0(prediction, z, logsnr, stage.prediction)
+    return jnp.concatenate([x0, f], axis=-1) if learned else x0
 
   return predict
 
 
 def step_function(sampling):
   """The sampler's step that a `stages.Sampling` names."""
+  ddpm = learned_variance.ddpm_step
+  if sampling.gamma is not None:
+    ddpm = functools.partial(samplers.ddpm_step, gamma=sampling.gamma)
   return {
-    'ddpm': functools.partial(samplers.ddpm_step, gamma=sampling.gamma),
+    'ddpm': ddpm,
     'ddim': functools.partial(samplers.ddim_step, eta=sampling.eta),
     'dpmpp_2m': samplers.dpmpp_2m_step,
     'dpmpp_2m_sde': samplers.dpmpp_2m_sde_step,
@@ -101,6 +142,8 @@ def step_function(sampling):
 
 def spacing(sampling):
   """The spacing of the grid that it names: (schedule, u) -> logsnr."""
+  if stages.times(sampling) is not None:  # u are these times
+    return lambda schedule, u: schedule.at(u)
   return {
     'time': grids.uniform_time,
     'logsnr': grids.uniform_logsnr,

@@ -10,6 +10,7 @@ Not in the paper. A *cascade directory* holds 1 to 3 stage directories
   words            the words the cascade was trained on, or null: no claim
   checksums        sha256 of every file by its path inside the directory
   id               short hash of the checksums: names the cascade in pictures
+  licence          of the weights, in words; absent: nothing is said
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from imagen_jax.files import weights
 
 FORMAT_VERSION = 1
 FILE = 'cascade.json'
+_LATER = {'layout', 'licence'}  # fields that a manifest may lack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,9 +39,10 @@ class Manifest:
   checksums: dict[str, str]  # path inside the directory -> sha256
   id: str  # see `identity`
   layout: str | None = None  # name of the layout stage directory; None = none
+  licence: str | None = None  # of the weights, in words; None = not said
 
 
-def make(directory, *, stages, text, words, layout=None):
+def make(directory, *, stages, text, words, layout=None, licence=None):
   """The manifest of the files that lie in `directory`."""
   directory = pathlib.Path(directory)
   checksums = {
@@ -54,14 +57,16 @@ def make(directory, *, stages, text, words, layout=None):
     checksums=checksums,
     id=identity(checksums),
     layout=layout,
+    licence=licence,
   )
 
 
 def to_json(manifest):
   """`manifest` as a JSON-able dict."""
   fields = dataclasses.asdict(manifest)
-  if manifest.layout is None:  # as in all manifests before there were any
-    del fields['layout']
+  for name in _LATER:  # left out as in all manifests before there were any
+    if fields[name] is None:
+      del fields[name]
   return {'format_version': FORMAT_VERSION, **fields}
 
 
@@ -88,7 +93,7 @@ def _from_json(fields, path):
       f'{FORMAT_VERSION}; update imagen_jax or bind the cascade again'
     )
   known = {f.name for f in dataclasses.fields(Manifest)}
-  if set(fields) | {'layout'} != known:
+  if set(fields) | _LATER != known:
     raise ValueError(
       f'{path} has fields {sorted(fields)}, this release reads '
       f'{sorted(known)}; bind the cascade again'
@@ -102,6 +107,7 @@ def _from_json(fields, path):
     checksums=dict(fields['checksums']),
     id=fields['id'],
     layout=fields.get('layout'),
+    licence=fields.get('licence'),
   )
 
 
@@ -120,6 +126,7 @@ def _check_names(fields, path):
     and (fields['words'] is None or strings(fields['words'], list))
     and strings(sums, dict)
     and strings([*sums.values()], list)
+    and isinstance(fields.get('licence'), str | None)
   ):
     raise ValueError(
       f'{path} is altered: not all names are text; copy it again'

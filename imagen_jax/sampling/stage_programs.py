@@ -61,6 +61,7 @@ def compiled_part(stage, sampling):
     sampling,
     steps=1,
     guidance=2.0 if guided else 1.0,
+    grid='whole' if stages.times(sampling) else sampling.grid,
     aug_level=0.0,
     margin=0,
     batch=stage.sampling.batch,
@@ -199,13 +200,15 @@ def _pictures(stage, conditions, aug_level, keys, size):
   found = {}
   if conditions.low_res is not None:
     low_res = conditions.low_res
-    low_res, aug_logsnr = conditioning.augment(
+    noise = stages.noise_size(stage, low_res.shape[1:3], size)
+    told = stages.low_res_inputs(
+      stage,
       images.to_float(low_res),
       jnp.full(low_res.shape[0], aug_level),
-      _normal(keys, low_res.shape[1:3]),
+      _normal(keys, noise),
+      size,
     )
-    up = conditioning.upsample(low_res, size)
-    found = {'low_res': (up, up), 'aug_logsnr': (aug_logsnr, aug_logsnr)}
+    found = {name: (x, x) for name, x in told.items()}
   if stage.layout is not None:
     scale = stage.layout.cells / stage.resolution
     cells = tuple(round(n * scale) for n in size)

@@ -173,6 +173,10 @@ def _useful(stage, n, devices):
 def fractions(sampling, steps):
   """The `grids.fractions` of the last `steps` steps, padded."""
   capacity = -(-sampling.steps // _CAPACITY) * _CAPACITY
+  if (times := stages.times(sampling)) is not None:
+    u = np.zeros(capacity + 1, np.float32)  # after the last time: 0 again
+    u[:steps] = times[len(times) - steps :]
+    return u
   return grids.fractions(sampling.steps, capacity, sampling.steps - steps)
 
 

@@ -17,6 +17,7 @@ WEIGHTS_FILE = directory.WEIGHTS_FILE
 from_json = directory.from_json
 read = directory.read
 read_config = directory.read_config
+read_tensors = directory.read_tensors
 to_json = directory.to_json
 write = directory.write
 
@@ -26,12 +27,18 @@ SAMPLERS = settings.SAMPLERS
 THRESHOLDS = settings.THRESHOLDS
 SETTINGS = settings.SETTINGS
 Sampling = settings.Sampling
+listed_times = settings.listed_times
+times = settings.times
 
 Stage = stage_lib.Stage
+check_sampling = stage_lib.check_sampling
 edge = stage_lib.edge
 example_inputs = stage_lib.example_inputs
 init_params = stage_lib.init_params
+is_if = stage_lib.is_if
+low_res_inputs = stage_lib.low_res_inputs
 network = stage_lib.network
+noise_size = stage_lib.noise_size
 param_shapes = stage_lib.param_shapes
 picture_sizes = stage_lib.picture_sizes
 text_context = stage_lib.text_context

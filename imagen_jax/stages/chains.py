@@ -4,6 +4,8 @@ Section 2.4: each super-resolution stage starts where the one before it ended;
 section 2.1: all of them read the embeddings of one frozen encoder.
 """
 
+from imagen_jax.stages import stage as stage_lib
+
 
 def check(stages):
   """Raises ValueError unless each stage starts where the last one ended."""
@@ -26,9 +28,17 @@ def check(stages):
     before = stage.resolution
 
 
-def check_text(stages, width, max_length):
-  """Raises ValueError unless every stage was made for this encoder."""
+def check_text(stages, width, max_length, as_if=False):
+  """Raises ValueError unless every stage was made for this encoder.
+
+  `as_if` tells whether it keeps the padding, as DeepFloyd IF needs it.
+  """
   for stage in stages:
+    if stage_lib.is_if(stage) and not as_if:
+      raise ValueError(
+        f'stage {stage.name} is of the IF kind, whose text keeps what the '
+        'encoder gives at padding; take a text directory that import_if made'
+      )
     if (stage.text_width, stage.max_length) != (width, max_length):
       raise ValueError(
         f'stage {stage.name} was made for text of width {stage.text_width} '

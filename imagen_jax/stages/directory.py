@@ -12,9 +12,9 @@ import pathlib
 import numpy as np
 
 from imagen_jax.config import checks
-from imagen_jax.diffusion import layouts, schedules
-from imagen_jax.files import weights
-from imagen_jax.models import efficient_unet, unet
+from imagen_jax.diffusion import discrete, layouts, schedules
+from imagen_jax.files import remote, tensors, weights
+from imagen_jax.models import efficient_unet, if_unet, unet
 from imagen_jax.stages import settings
 from imagen_jax.stages import stage as stage_lib
 
@@ -27,10 +27,12 @@ TEXT_WEIGHTS = 'text_weights'  # metadata: checksum of the encoder's weights
 _MODELS = {
   'unet': unet.UNetConfig,
   'efficient_unet': efficient_unet.EfficientUNetConfig,
+  'if_unet': if_unet.IFUNetConfig,
 }
 _SCHEDULES = {
   'cosine': schedules.Cosine,
   'linear_beta': schedules.LinearBeta,
+  'squared_cosine': discrete.SquaredCosine,
 }
 
 
@@ -96,6 +98,11 @@ def read_config(directory):
     "'stage' directory inside a training work directory",
   )
   return from_json(fields, str(path))
+
+
+def read_tensors(directory):
+  """The weights of a stage directory by their names, none of them read yet."""
+  return tensors.safetensors(remote.folder(directory), WEIGHTS_FILE)
 
 
 def read(directory):

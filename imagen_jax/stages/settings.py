@@ -9,14 +9,17 @@ heeds it.
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from imagen_jax.diffusion import discrete
 from imagen_jax.stages import entries
 
 MAX_STEPS = 4096  # of a sampler; more is surely a slip
 
 SAMPLERS = ('ddpm', 'ddim', 'dpmpp_2m', 'dpmpp_2m_sde', 'heun')
-GRIDS = ('time', 'logsnr', 'karras')
+CONTINUOUS_GRIDS = ('time', 'logsnr', 'karras')
+GRIDS = (*CONTINUOUS_GRIDS, 'whole', *discrete.TIME_LISTS)
 THRESHOLDS = ('dynamic', 'static', 'none')
 
 
@@ -36,7 +39,7 @@ class Sampling:
   percentile: float = 99.5
   cap: float | None = None
   aug_level: float = 0.1
-  gamma: float = 0.3
+  gamma: float | None = 0.3
   eta: float = 0.0
   batch: int = 4
   margin: int = 0
@@ -44,6 +47,7 @@ class Sampling:
   def __post_init__(self):
     for name, setting in SETTINGS.items():
       setting.check(getattr(self, name))
+    _check_grid(self.grid, self.steps)
 
 
 def _entry(name, **about):
@@ -151,8 +155,9 @@ _TABLE = (
     'grid',
     label='Grid',
     value='NAME',
-    help='what the steps divide evenly',
-    choices=GRIDS,
+    help=f'what the steps divide evenly: {", ".join(GRIDS)}; or, of a process of '
+    'whole times, a list by its name (fast27) or times that fall (999:500:0)',
+    wanted=f'be one of {GRIDS}, or a list of times',
     recipe=entries.ALWAYS,
     protocol=entries.ALWAYS,
   ),
@@ -284,3 +289,37 @@ def per_stage(
       f'({sizes}); give one value for all or one for each'
     )
   return values
+
+
+def times(sampling):
+  """The whole times of its grid, falling; None where the grid has none."""
+  if sampling.grid == 'whole':
+    return discrete.even_times(sampling.steps)
+  return listed_times(sampling.grid)
+
+
+def listed_times(grid):
+  """The times that a grid lists; None where `steps` says how many."""
+  if grid in discrete.TIME_LISTS:
+    return discrete.listed_times(grid)
+  if re.fullmatch(r'\d{1,3}(:\d{1,3})*', grid):
+    return discrete.check_times(map(int, grid.split(':')))
+  return None
+
+
+def _check_grid(grid, steps):
+  """Raises ValueError where there is no such grid, or of other steps."""
+  if not isinstance(grid, str):
+    raise ValueError(f'grid is {grid!r}; it must be one of {GRIDS}')
+  listed = listed_times(grid)
+  if listed is None and grid not in GRIDS:
+    raise ValueError(
+      f"grid {grid!r} is not one of {GRIDS}, nor times such as '999:500:0'"
+    )
+  if listed is not None and len(listed) != steps:
+    raise ValueError(
+      f'grid {grid!r} lists {len(listed)} times, steps is {steps}; set steps '
+      f'to {len(listed)}'
+    )
+  if grid == 'whole':
+    discrete.even_times(steps)  # checks the number

@@ -12,8 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from imagen_jax.config import checks
-from imagen_jax.diffusion import layouts, schedules
-from imagen_jax.models import efficient_unet, unet
+from imagen_jax.diffusion import (
+  conditioning,
+  discrete,
+  layouts,
+  process,
+  schedules,
+)
+from imagen_jax.models import efficient_unet, if_unet, unet
 from imagen_jax.models import execution as execution_lib
 from imagen_jax.stages import settings
 
@@ -24,8 +30,10 @@ class Stage:
 
   name: str  # of the stage, e.g. 'scenes_64'
   resolution: int  # output height and width, pixels
-  model: unet.UNetConfig | efficient_unet.EfficientUNetConfig
-  schedule: schedules.Cosine | schedules.LinearBeta
+  model: (
+    unet.UNetConfig | efficient_unet.EfficientUNetConfig | if_unet.IFUNetConfig
+  )
+  schedule: schedules.Cosine | schedules.LinearBeta | discrete.SquaredCosine
   prediction: str = 'v'  # what the network predicts: 'v', 'eps' or 'x0'
   low_res: int | None = None  # pixels of the conditioning picture; None = base
   text_width: int = 4096  # features of one text token
@@ -60,13 +68,63 @@ class Stage:
         f'stage {self.name}: resolution {self.resolution} is no multiple of '
         f'low_res {low_res}'
       )
-    edge(self, self.sampling)  # checks the margin
+    if is_if(self):
+      _check_if(self)
+    check_sampling(self, self.sampling)
+
+
+def is_if(stage):
+  """Whether the stage is of DeepFloyd IF's kind.
+
+  It predicts eps and its variance in a process of whole times, all its text
+  tokens count, and its low-resolution picture is noised when it is enlarged.
+  """
+  return isinstance(stage.model, if_unet.IFUNetConfig)
+
+
+def _check_if(stage):
+  for name, fits, wanted in (
+    ('prediction', stage.prediction == 'eps', "'eps'"),
+    (
+      'schedule',
+      isinstance(stage.schedule, discrete.SquaredCosine),
+      'a SquaredCosine',
+    ),
+    (
+      'low_res',
+      (stage.low_res is not None) == stage.model.low_res,
+      "as the model's: pixels where that is True, else None",
+    ),
+  ):
+    if not fits:
+      raise ValueError(
+        f'stage {stage.name}: {name} is {getattr(stage, name)!r}; of a stage '
+        f'of the IF kind it is {wanted}'
+      )
+
+
+def check_sampling(stage, sampling):
+  """Raises ValueError where a stage cannot be sampled like that."""
+  edge(stage, sampling)  # checks the margin
+  if not isinstance(stage.schedule, discrete.SquaredCosine):
+    if settings.times(sampling) is not None:
+      raise ValueError(
+        f'stage {stage.name}: grid {sampling.grid!r} is of whole times, which '
+        f'its schedule has not; take one of {settings.CONTINUOUS_GRIDS}'
+      )
+  if sampling.gamma is None and not is_if(stage):
+    raise ValueError(
+      f'stage {stage.name}: gamma is None, but its network learns no variance; '
+      'give a number in [0, 1]'
+    )
 
 
 def network(stage, execution=execution_lib.PLAIN):
   """The Flax module of `stage`; how its blocks run is no part of a stage."""
   if isinstance(stage.model, unet.UNetConfig):
     return unet.UNet(stage.model, execution)
+  if is_if(stage):
+    return if_unet.IFUNet(stage.model, execution, stage.schedule.time)
   return efficient_unet.EfficientUNet(stage.model, execution)
 
 
@@ -76,6 +134,33 @@ def text_context(stage, params, text, mask):
   Give it to the network in the place of the text.
   """
   return network(stage).apply({'params': params}, text, mask, method='context')
+
+
+def noise_size(stage, low_res_size, size):
+  """(h, w) of the noise on a low-resolution picture; see `low_res_inputs`."""
+  return size if is_if(stage) else low_res_size
+
+
+def low_res_inputs(stage, low_res, aug_level, noise, size):
+  """What the network is told of the low-resolution picture (section 2.4).
+
+  Args:
+    stage: a super-resolution `Stage`.
+    low_res: [b, h / f, w / f, 3] in [-1, 1].
+    aug_level: [b] in [0, 1].
+    noise: [b, *noise_size, 3], standard normal.
+    size: (h, w) of the output.
+  """
+  if is_if(stage):
+    aug_logsnr = stage.schedule.at(
+      jnp.minimum(aug_level * stage.schedule.steps, stage.schedule.steps - 1)
+    )
+    up = conditioning.upsample_aligned(low_res, size)
+    up = process.add_noise(up, noise, aug_logsnr)
+  else:
+    low_res, aug_logsnr = conditioning.augment(low_res, aug_level, noise)
+    up = conditioning.upsample(low_res, size)
+  return {'low_res': up, 'aug_logsnr': aug_logsnr}
 
 
 def example_inputs(stage, batch=1, resolution=None):

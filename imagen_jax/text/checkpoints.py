@@ -12,9 +12,9 @@ import dataclasses
 
 import jax
 
-from imagen_jax.files import remote
+from imagen_jax.files import remote, sharded, tensors
 from imagen_jax.parallel import partitioning
-from imagen_jax.text import encoders, huggingface, t5x, tensors, tokenizer_files
+from imagen_jax.text import encoders, huggingface, placing, t5x, tokenizer_files
 
 MAX_LENGTH = 128  # tokens, unless the encoder has fewer positions
 
@@ -41,7 +41,7 @@ def load_encoder(
     tokenizer: a tokenizer, a seqio vocabulary, or a path of the files of
       one; None = what lies in the directory.
   """
-  folder, config, found, stored = _find(source, dtype)
+  folder, config, found, stored, as_if = _find(source, dtype)
   lengths = (max_length, stored, MAX_LENGTH)
   length = next(n for n in lengths if n is not None)
   length = min(length, getattr(config, 'max_positions', length))
@@ -49,22 +49,22 @@ def load_encoder(
   tokens = tokenizer_files.find(tokenizer, folder, config, length)
   params = _place(folder, config, found, mesh, mesh_config)
   return encoders.TextEncoder(
-    config=config, params=params, tokenizer=tokens, mesh=mesh
+    config=config, params=params, tokenizer=tokens, mesh=mesh, as_if=as_if
   )
 
 
 def load_weights(source: str, *, dtype='float32', mesh=None, mesh_config=None):
   """The same without a tokenizer: (config, params), for `encoders.embed`."""
-  folder, config, found, _ = _find(source, dtype)
+  folder, config, found, _, _ = _find(source, dtype)
   return config, _place(folder, config, found, mesh, mesh_config)
 
 
 def _find(source, dtype):
-  """(folder, config, tensors, token length or None) of what lies there."""
-  folder, stored = remote.folder(source), None
+  """(folder, config, tensors, token length or None, as_if)."""
+  folder, stored, as_if = remote.folder(source), None, False
   names = folder.names()
   if encoders.CONFIG_FILE in names:
-    config, stored = encoders.read_config(folder)
+    config, stored, as_if = encoders.read_config(folder)
     found = tensors.safetensors(folder, encoders.WEIGHTS_FILE)
   elif huggingface.is_one(names):
     config, found = huggingface.read(folder)
@@ -72,11 +72,11 @@ def _find(source, dtype):
     folder = _t5x_folder(folder, names)
     config, found = t5x.read(folder)
   config = dataclasses.replace(config, dtype=_dtype(dtype))
-  return folder, config, found, stored
+  return folder, config, found, stored, as_if
 
 
 def _place(folder, config, found, mesh, mesh_config):
-  return tensors.place(
+  return placing.place(
     found,
     encoders.param_shapes(config),
     where=str(folder),
@@ -103,9 +103,9 @@ def _t5x_folder(folder, names):
   step = t5x.newest(names)
   if step is not None:
     return folder.child(step)
-  pickles = [name for name in names if name.endswith(huggingface.PICKLES)]
+  pickles = [name for name in names if name.endswith(sharded.PICKLES)]
   if pickles:
-    raise ValueError(huggingface.no_pickles(folder, pickles))
+    raise ValueError(sharded.no_pickles(folder, pickles))
   raise ValueError(
     f'{folder} holds no text encoder that is known: there are '
     f'{", ".join(names[:8]) or "no files"}. Known are a text directory '

@@ -23,10 +23,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from imagen_jax.config import checks
-from imagen_jax.files import remote, weights
+from imagen_jax.files import remote, tensors, weights
 from imagen_jax.models import bert, clip_text, t5
 from imagen_jax.parallel import partitioning
-from imagen_jax.text import tokenizer_files, tokenizers
+from imagen_jax.text import cleaning, tokenizer_files, tokenizers
 
 FORMAT_VERSION = 1
 CONFIG_FILE = 'encoder.json'
@@ -54,9 +54,15 @@ def network(config: Config):
 
 
 def embed(
-  config: Config, params: dict, tokens: jax.Array, mask: jax.Array
+  config: Config,
+  params: dict,
+  tokens: jax.Array,
+  mask: jax.Array,
+  keep_padding: bool = False,
 ) -> jax.Array:
   """Tokens [b, l], mask [b, l] -> text [b, l, d] float32, zero at padding.
+
+  With `keep_padding` it is what the network gives there, as IF has it.
 
   Pure, for use inside a jitted train step; no gradient passes (the encoder is
   frozen, section 2.1).
@@ -66,11 +72,12 @@ def embed(
     text = text.penultimate
   elif isinstance(config, bert.BERTConfig):
     text = text.last
-  mask = mask.astype(bool)[..., None]
-  return jax.lax.stop_gradient(jnp.where(mask, text, 0.0))
+  if not keep_padding:
+    text = jnp.where(mask.astype(bool)[..., None], text, 0.0)
+  return jax.lax.stop_gradient(text)
 
 
-_embed = jax.jit(embed, static_argnums=0)
+_embed = jax.jit(embed, static_argnums=(0, 4))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,8 @@ class TextEncoder:
   params: dict  # nested, by our names (T5X's for T5)
   tokenizer: tokenizers.Tokenizer
   mesh: jax.sharding.Mesh | None = None  # where params lie; None = one device
+  # As of DeepFloyd IF: captions are cleaned (`cleaning`), padding is kept.
+  as_if: bool = False
 
   def encode(
     self, captions: Sequence[str], batch: int = 8
@@ -91,7 +100,7 @@ class TextEncoder:
     divide it), the last batch padded, so that a caption's embedding does not
     depend on its neighbours.
     """
-    tokens, mask = self.tokenizer.encode(captions)
+    tokens, mask = self.tokenizer.encode(self.prepared(captions))
     if self.mesh is not None:
       devices = self.mesh.shape['data'] * self.mesh.shape['fsdp']
       batch = -(-batch // devices) * devices
@@ -110,11 +119,18 @@ class TextEncoder:
     rows = {'tokens': tokens, 'mask': mask}
     if self.mesh is not None:
       rows = partitioning.put_batch(rows, self.mesh)
-    return _embed(self.config, self.params, rows['tokens'], rows['mask'])
+    return _embed(
+      self.config, self.params, rows['tokens'], rows['mask'], self.as_if
+    )
+
+  def prepared(self, captions: Sequence[str]) -> list[str]:
+    """The captions as the tokenizer is given them."""
+    captions = list(captions)
+    return [cleaning.clean(c) for c in captions] if self.as_if else captions
 
   def truncated_share(self, captions: Sequence[str]) -> float:
     """Share of the captions that are longer than max_length tokens."""
-    cut = self.tokenizer.truncated(captions)
+    cut = self.tokenizer.truncated(self.prepared(captions))
     return float(cut.mean()) if len(cut) else 0.0
 
   def fingerprint(self) -> dict:
@@ -130,6 +146,7 @@ class TextEncoder:
       'max_length': self.tokenizer.max_length,
       'dtype': fields.pop('dtype'),
       'config': json.loads(json.dumps(fields)),  # tuples become lists
+      **({'as_if': True} if self.as_if else {}),
     }
 
 
@@ -165,15 +182,32 @@ def save(directory: str, encoder: TextEncoder, dtype=np.float32) -> None:
   """Writes a text directory; each file is replaced whole."""
   path = pathlib.Path(directory)
   path.mkdir(parents=True, exist_ok=True)
+  weights.save(path / WEIGHTS_FILE, encoder.params, dtype)
+  _write_config(path, encoder.config, encoder.tokenizer, encoder.as_if)
+
+
+def save_streamed(
+  directory: str, config, found, tokenizer, *, as_if=False, dtype=np.float32
+) -> None:
+  """The same from `files.tensors` by our names, one at a time."""
+  tensors.check(found, param_shapes(config), str(directory))
+  path = pathlib.Path(directory)
+  path.mkdir(parents=True, exist_ok=True)
+  weights.save_streamed(path / WEIGHTS_FILE, found, dtype)
+  _write_config(path, config, tokenizer, as_if)
+
+
+def _write_config(path, config, tokenizer, as_if):
+  """Everything but the weights, encoder.json last."""
   fields = {
     'format_version': FORMAT_VERSION,
-    'kind': _kind(encoder.config),
-    'max_length': encoder.tokenizer.max_length,
-    **dataclasses.asdict(encoder.config),
+    'kind': _kind(config),
+    'max_length': tokenizer.max_length,
+    **dataclasses.asdict(config),
+    **({'as_if': True} if as_if else {}),
   }
-  name, content = tokenizer_files.to_file(encoder.tokenizer)
+  name, content = tokenizer_files.to_file(tokenizer)
   weights.save_bytes(path / name, content)
-  weights.save(path / WEIGHTS_FILE, encoder.params, dtype)
   weights.save_json(path / CONFIG_FILE, fields)
 
 
@@ -181,7 +215,7 @@ def load(directory: str) -> TextEncoder:
   """Reads a text directory and checks that its parts fit together."""
   path = pathlib.Path(directory)
   folder = remote.folder(directory)
-  config, max_length = read_config(folder)
+  config, max_length, as_if = read_config(folder)
   tokenizer = tokenizer_files.find(None, folder, config, max_length)
   found_weights = weights.flatten(weights.load(path / WEIGHTS_FILE))
   shapes = param_shapes(config)
@@ -199,11 +233,13 @@ def load(directory: str) -> TextEncoder:
       'no place for it; copy both files from one encoder'
     )
   params = weights.unflatten(found_weights)
-  return TextEncoder(config=config, params=params, tokenizer=tokenizer)
+  return TextEncoder(
+    config=config, params=params, tokenizer=tokenizer, as_if=as_if
+  )
 
 
-def read_config(folder: remote.Folder) -> tuple[Config, int]:
-  """encoder.json: the config, and the tokens of a caption at most."""
+def read_config(folder: remote.Folder) -> tuple[Config, int, bool]:
+  """encoder.json: config, tokens of a caption at most, `as_if`."""
   path = f'{folder}/{CONFIG_FILE}'
   try:
     fields = json.loads(folder.read(CONFIG_FILE))
@@ -228,7 +264,9 @@ def read_config(folder: remote.Folder) -> tuple[Config, int]:
       f'{path}: max_length is {max_length!r}; it must be a whole number above '
       '0: write the directory again'
     )
+  as_if = fields.pop('as_if', False)
+  checks.require(as_if, bool, f'{path}: as_if')
   config = checks.build(_KINDS[kind], fields, path)
   if config.dtype not in DTYPES:
     raise ValueError(f'{path}: dtype is {config.dtype!r}, not one of {DTYPES}')
-  return config, max_length
+  return config, max_length, as_if

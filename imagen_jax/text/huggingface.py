@@ -9,14 +9,11 @@ CLIP's image tower is read beside the text where pictures are scored.
 import dataclasses
 
 from imagen_jax.config import checks
-from imagen_jax.files import remote
+from imagen_jax.files import remote, sharded
 from imagen_jax.models import bert, clip_image, clip_text, t5
-from imagen_jax.text import huggingface_names, tensors
+from imagen_jax.text import huggingface_names
 
 CONFIG_FILE = 'config.json'
-_INDEX = 'model.safetensors.index.json'
-_WHOLE = 'model.safetensors'
-PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
 
 
 def is_one(names: list[str]) -> bool:
@@ -24,10 +21,13 @@ def is_one(names: list[str]) -> bool:
   return CONFIG_FILE in names
 
 
-def read(folder: remote.Folder):
-  """Config and tensors by our names; raises ValueError with the remedy."""
+def read(folder: remote.Folder, variant: str | None = None):
+  """Config and tensors by our names; raises ValueError with the remedy.
+
+  `variant` of the weights, such as 'fp16'; None = the best that is there.
+  """
   fields = remote.read_json(folder, CONFIG_FILE)
-  found = _all_tensors(folder)
+  found = sharded.find(folder, variant=variant)
   kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
   if kind in ('t5', 'mt5'):
     ours = huggingface_names.renamed(found, huggingface_names.t5_rules())
@@ -57,7 +57,7 @@ def read_clip(folder: remote.Folder):
       f"{where}: model_type is {kind!r}; pictures are scored with 'clip', "
       'which has a tower for text and one for pictures'
     )
-  found = _all_tensors(folder)
+  found = sharded.find(folder)
   text, image = (
     huggingface_names.renamed(found, rules)
     for rules in (
@@ -179,60 +179,3 @@ def _config(cls, fields, where, table, **others):
     values[ours] = fields.get(theirs, default)
     checks.require(values[ours], kinds[ours], f'{where}: {theirs}')
   return checks.build(cls, {**values, **others}, where)
-
-
-def _all_tensors(folder):
-  """Tensors of the directory's safetensors by their names in it."""
-  there = folder.names()
-  if _INDEX in there:
-    return _sharded(folder, there)
-  if _WHOLE in there:
-    return tensors.safetensors(folder, _WHOLE)
-  found = [name for name in there if name.endswith('.safetensors')]
-  if len(found) == 1 and '-of-' not in found[0]:
-    return tensors.safetensors(folder, found[0])
-  if found:
-    raise ValueError(
-      f'{folder} has {", ".join(found[:6])} but no {_INDEX}: half of a '
-      'sharded checkpoint; copy the whole directory'
-    )
-  pickles = [name for name in there if name.endswith(PICKLES)]
-  if pickles:
-    raise ValueError(no_pickles(folder, pickles))
-  raise ValueError(f'{folder} has a {CONFIG_FILE} but no safetensors file')
-
-
-def _sharded(folder, there):
-  weight_map = remote.read_json(folder, _INDEX).get('weight_map', {})
-  texts = isinstance(weight_map, dict)
-  if not texts or not all(isinstance(v, str) for v in weight_map.values()):
-    raise ValueError(
-      f'{folder}/{_INDEX}: weight_map is no table of file names; copy it again'
-    )
-  names = sorted(set(weight_map.values()))
-  missing = [name for name in names if name not in there]
-  if missing or not names:
-    raise ValueError(
-      f'{folder}: {_INDEX} names {len(names)} files, missing are '
-      f'{", ".join(missing) or "all"}; copy the whole directory'
-    )
-  found = {}
-  for file in names:
-    found |= tensors.safetensors(folder, file)
-  absent = sorted(set(weight_map) - set(found))
-  if absent:
-    raise ValueError(
-      f'{folder}: {weight_map[absent[0]]} has no {absent[0]}, which {_INDEX} '
-      'says it has; copy the whole directory again'
-    )
-  return found
-
-
-def no_pickles(folder: remote.Folder, names: list[str]) -> str:
-  """Why such files are refused, and what to do."""
-  return (
-    f'{folder} has its weights in {", ".join(names[:6])} alone: pickles, '
-    'which can run any program and are never opened. Download the '
-    'safetensors files of the same model, or convert it where you trust the '
-    'file: model.save_pretrained(DIR, safe_serialization=True)'
-  )

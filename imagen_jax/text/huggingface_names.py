@@ -6,7 +6,7 @@ Kernels become [in, out], those of convolutions [h, w, in, out].
 
 import re
 
-from imagen_jax.text import tensors
+from imagen_jax.files import tensors
 
 # (theirs, ours); a trailing 'T' in ours transposes, 'C' is of a convolution;
 # None = known, not needed.

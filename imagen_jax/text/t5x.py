@@ -19,9 +19,8 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
-from imagen_jax.files import remote
+from imagen_jax.files import remote, tensors
 from imagen_jax.models import t5
-from imagen_jax.text import tensors
 
 _FILE = 'checkpoint'
 _STATE = 'state'

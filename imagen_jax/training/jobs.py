@@ -98,6 +98,11 @@ class TrainConfig:
     )
     checks.require_regex(self.fresh, 'TrainConfig.fresh')
     checks.require_regex(self.freeze, 'TrainConfig.freeze')
+    if stages.is_if(self.stage):
+      raise ValueError(
+        f'stage {self.stage.name} is of the IF kind, which is sampled and '
+        'exported but not trained here; train a unet or an efficient_unet'
+      )
     p = self.pictures
     if p.resolution != self.stage.resolution:
       raise ValueError(

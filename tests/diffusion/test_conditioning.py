@@ -2,8 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from imagen_jax.diffusion import conditioning, schedules
+from tests.support import if_tiny
 
 
 def _text():
@@ -49,3 +51,13 @@ def test_upsample_is_bilinear_at_pixel_centres():
   expected = [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
   for row in np.asarray(up[0, :, :, 0]):
     np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('size', [(16, 24), (10, 9)])
+def test_aligned_upsampling_as_of_torch(size):
+  """Bilinear, align_corners=True; 4 x 6 pixels to whole and odd factors."""
+  with np.load(if_tiny.DATA / 'scheduler.npz') as stored:
+    picture = if_tiny.ours(stored['enlarge/image'])
+    expected = if_tiny.ours(stored[f'enlarge/{size[0]}x{size[1]}'])
+  found = conditioning.upsample_aligned(picture, size)
+  np.testing.assert_allclose(found, expected, atol=2e-6)

@@ -16,6 +16,7 @@ def _stages(*sizes, width=256, length=128):
       resolution=resolution,
       text_width=width,
       max_length=length,
+      model=None,  # of no kind that asks for more
     )
     for low_res, resolution in sizes
   ]

@@ -11,5 +11,6 @@ An objective is a frozen dataclass that `pretrain_text` drives:
                                      one row of a batch, a dict of arrays
   loss_and_accuracy(params, batch)   scalars
 
-`spans` is T5's, `masked` BERT's, `pairs` CLIP's.
+`spans` is T5's, `masked` BERT's, `pairs` CLIP's; `sentences` is what they read,
+`loop` the run of any small network, which the judge of scenes learns in too.
 """
