@@ -155,8 +155,8 @@ _TABLE = (
     'grid',
     label='Grid',
     value='NAME',
-    help=f'what the steps divide evenly: {", ".join(GRIDS)}; or, of a process of '
-    'whole times, a list by its name (fast27) or times that fall (999:500:0)',
+    help=f'what the steps divide evenly, one of {", ".join(GRIDS)}; or, of a '
+    'process of whole times, times that fall (999:500:0)',
     wanted=f'be one of {GRIDS}, or a list of times',
     recipe=entries.ALWAYS,
     protocol=entries.ALWAYS,
