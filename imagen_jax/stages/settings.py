@@ -139,8 +139,8 @@ _TABLE = (
     'steps',
     label='Steps',
     value='N',
-    help='steps of the sampler: network evaluations of a picture, twice as many '
-    'of heun',
+    help='steps of the sampler: network evaluations of a picture, of heun '
+    'twice as many',
     fits=lambda steps: 1 <= steps <= MAX_STEPS,
     wanted=f'be a whole number from 1 to {MAX_STEPS}',
     usual=True,
