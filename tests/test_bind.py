@@ -154,12 +154,18 @@ def test_settings_given_anew(capsys):
     '--sampler=ddim',
     '--batch=3,1',
     '--aug_level=0.3',
+    '--guidance_range=-5:5,off',
+    '--eta=0.5',
+    '--in_turn',
   )
   assert code == 0
   for i, directory in enumerate(('stage_8', 'stage_16')):
     sampling = stages.read_config(f'a/{directory}').sampling
     assert sampling == stages.Sampling(
       sampler='ddim',
+      guidance_range=((-5.0, 5.0), None)[i],
+      eta=0.5,
+      in_turn=True,
       steps=(9, 8)[i],
       guidance=1.5,
       aug_level=0.3,

@@ -124,6 +124,10 @@ def test_bad_input_is_one_line(book, tmp_path, capsys):
   file.write_text('')
   for arguments, words in (
     (['--guidance=-1'], 'guidance is -1'),
+    (
+      ['--protocol=scenes', '--margin=2'],
+      "in a protocol margin is the stages'",
+    ),
     ([f'--out={file}/x'], 'cannot be written'),
   ):
     assert evaluate.main([f'--out={tmp_path / "o"}', *arguments]) == 2
