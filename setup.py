@@ -109,6 +109,7 @@ setuptools.setup(
       '**/*.js',
       '**/*.safetensors',
       '**/*.model',
+      'py.typed',  # the annotations are for type checkers too
     ]
   },
   entry_points={'console_scripts': ['imagen-jax = imagen_jax.__main__:main']},

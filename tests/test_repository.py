@@ -15,21 +15,28 @@ PACKAGE = ROOT / 'imagen_jax'
 GIN = ROOT / 'gin'
 FOLDERS = [
   'imagen_jax', 'gin', 'launch', 'tests', 'benchmarks', 'docs', 'notebooks',
-  'tools', '.ci',
+  'tools', '.ci', '.github',
 ]  # fmt: skip
 TEXT = {
-  '.py', '.gin', '.sh', '.md', '.txt', '.toml', '.json', '.yaml', '.ipynb',
-  '.css', '.js',
+  '.py', '.gin', '.sh', '.md', '.txt', '.toml', '.json', '.yaml', '.yml',
+  '.ipynb', '.css', '.js',
 }  # fmt: skip
 PLAIN = {'LICENSE', '.gitignore', 'run'}  # text without a suffix
 
 MODULE_LINES = 400
+README_LINES = 200
+GUIDES = sorted(
+  [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *ROOT.glob('docs/*.md')]
+)
+# A path in a guide: in backticks, of a folder of ours or a Python file.
+TOLD_PATH = re.compile(r'`([\w.*-]+(?:/[\w.*-]+)*/?)`')
+THEIRS = {'my_tasks.py'}  # files that a guide lets its reader make
 LEAVES = sorted(GIN.glob('*.gin'))
 LAYERS = sorted([*GIN.glob('models/*.gin'), *GIN.glob('runs/*.gin')])
 SCRIPTS = sorted([*ROOT.glob('launch/*.sh'), ROOT / '.ci' / 'run'])
 DOCUMENTS = sorted(
   [
-    ROOT / 'README.md',
+    *ROOT.glob('*.md'),
     *(p for f in FOLDERS for p in (ROOT / f).rglob('*.md')),
   ]
 )
@@ -98,6 +105,22 @@ def commands():
       flags = re.findall(r'(?<!\S)(--\w+(?:\.\w+)*)', match.group(2))
       found.append((file, match.group(1), tuple(flags)))
   return found
+
+
+def paths_told(text):
+  """Paths of this repository that a guide names."""
+  ours = {p.name for place in (ROOT, PACKAGE) for p in place.iterdir()}
+  return [
+    path
+    for path in TOLD_PATH.findall(text)
+    if path.endswith('.py') or ('/' in path and path.split('/')[0] in ours)
+    if path not in THEIRS
+  ]
+
+
+def is_here(path):
+  """Whether a path leads somewhere, from the root or from the package."""
+  return any(any(place.glob(path.rstrip('/'))) for place in (ROOT, PACKAGE))
 
 
 def test_no_paths_of_one_machine():
@@ -179,6 +202,30 @@ def test_links_lead_somewhere(path):
   assert not missing, f'{name(path)} links to {missing}'
 
 
+@pytest.mark.parametrize('path', GUIDES, ids=name)
+def test_paths_that_are_told_exist(path):
+  told = paths_told(path.read_text(encoding='utf-8'))
+  missing = [p for p in told if not is_here(p)]
+  assert not missing, f'{name(path)} tells of {missing}'
+
+
+def test_the_pattern_for_told_paths():
+  assert paths_told('`gin/*.gin`, `data/no.py` of `my_tasks.py`, `no/a.b`') == [
+    'gin/*.gin',
+    'data/no.py',
+  ]
+  assert is_here('gin/*.gin') and is_here('data/pipeline.py')
+  assert not is_here('data/no.py')
+
+
+def test_readme_fits_and_shows_every_folder_of_the_package():
+  text = (ROOT / 'README.md').read_text(encoding='utf-8')
+  assert len(text.splitlines()) <= README_LINES
+  shown = set(re.findall(r'^  (\w+)/ {2,}\S', text, re.MULTILINE))
+  folders = {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+  assert shown == folders - {'__pycache__'}
+
+
 def test_gin_files_that_are_told_exist():
   missing = {
     (file, leaf)
@@ -202,6 +249,25 @@ def test_commands_that_are_told_exist():
     known = set(parser._option_string_actions)
     unknown = {f for f in flags if not f.startswith('--gin.')} - known
     assert not unknown, f'{file}: imagen_jax.{module} has no {unknown}'
+
+
+def test_ci_runs_the_command_of_the_readme_on_every_python():
+  """Those that setup.py names."""
+  yaml = pytest.importorskip('yaml')
+  workflow = ROOT / '.github' / 'workflows' / 'ci.yml'
+  job = yaml.safe_load(workflow.read_text(encoding='utf-8'))['jobs']['tests']
+  setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+  named = re.findall(r"'Programming Language :: Python :: (3\.\d+)'", setup)
+  assert job['strategy']['matrix']['python'] == named
+  runs = [step['run'] for step in job['steps'] if 'run' in step]
+  assert runs[0] == 'bash launch/test.sh'
+  readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+  assert f'```bash\n{runs[0]}\n```' in readme
+
+
+def test_annotations_are_offered_to_type_checkers():
+  assert (PACKAGE / 'py.typed').exists()
+  assert "'py.typed'" in (ROOT / 'setup.py').read_text(encoding='utf-8')
 
 
 def test_artwork_carries_its_licence():

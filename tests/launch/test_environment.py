@@ -6,6 +6,7 @@ is installed and nothing is drawn.
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -48,12 +49,12 @@ def add_python(clone, name='python3', version=0, bare=0):
   path.chmod(0o755)
 
 
-def launch(clone, *arguments, **environment):
-  """Runs quickstart.sh: (result, what its interpreters were asked)."""
+def launch(clone, *arguments, script='quickstart.sh', **environment):
+  """Runs a script: (result, what its interpreters were asked)."""
   log = clone.parent / 'calls'
   log.write_text('')
   result = subprocess.run(
-    ['bash', clone / 'launch' / 'quickstart.sh', *arguments],
+    ['bash', clone / 'launch' / script, *arguments],
     env={'PATH': str(clone.parent / 'bin'), 'HOME': os.devnull, **environment},
     capture_output=True,
     text=True,
@@ -142,3 +143,50 @@ def test_a_failed_installation_is_tried_again(clone):
   assert 'run this again' in result.stderr
   result, calls = launch(clone)
   assert installs(calls)
+
+
+TESTS = '-m pytest -n 2 --dist loadfile'
+DRAWS_OR_TRAINS = re.compile(
+  r'^from imagen_jax(\.sampling)? import .*\b(cascade|sample|train)\b'
+  r'|load_cascade\(',
+  re.MULTILINE,
+)
+
+
+def test_all_tests_are_run_where_nothing_is_asked(clone):
+  add_python(clone)
+  result, calls = launch(clone, script='test.sh')
+  assert result.returncode == 0, result.stderr
+  assert installs(calls) == [f'-m pip install --quiet --editable {clone}[dev]']
+  assert calls[-1] == TESTS
+
+
+def test_arguments_go_to_pytest(clone):
+  add_python(clone)
+  _, calls = launch(clone, '-m', 'slow', script='test.sh')
+  assert calls[-1] == f'{TESTS} -m slow'
+
+
+def test_the_fast_lane_is_made_of_paths_that_are_there(clone):
+  add_python(clone)
+  _, calls = launch(clone, '--fast', '-k', 'name', script='test.sh')
+  assert calls[-1].startswith(f'{TESTS} ') and calls[-1].endswith(' -k name')
+  paths = calls[-1].removeprefix(TESTS).removesuffix('-k name').split()
+  assert len(paths) > 3
+  assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def test_the_fast_lane_trains_nothing_and_leaves_the_shipped_cascade(clone):
+  add_python(clone)
+  _, calls = launch(clone, '--fast', script='test.sh')
+  paths = calls[-1].removeprefix(TESTS).split()
+  heavy = ('tests/training', 'tests/sampling', 'tests/test_train')
+  assert not [path for path in paths if path.startswith(heavy)]
+  files = [
+    file
+    for path in paths
+    for file in (sorted((ROOT / path).rglob('test_*.py')) or [ROOT / path])
+  ]
+  for file in files:
+    source = file.read_text(encoding='utf-8')
+    assert not DRAWS_OR_TRAINS.search(source), file
