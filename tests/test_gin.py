@@ -82,7 +82,7 @@ def test_layouts_know_the_words_of_their_vocabulary():
   words, layout = splits.vocabulary('lite'), config.stage.layout
   assert layout.things == words.nouns
   assert layout.colours == ('natural', *words.colours)
-  assert train_layout.describe(config).startswith('1,2')
+  assert train_layout.describe(config).startswith('3')
   gin.clear_config(clear_constants=True)
   base = _configure(ROOT / 'scenes_64_layout.gin')
   assert base.stage.layout == layout
