@@ -202,6 +202,27 @@ def test_links_lead_somewhere(path):
   assert not missing, f'{name(path)} links to {missing}'
 
 
+def anchors(path):
+  """What `#...` of a link to a document may be: its headings, as links."""
+  headings = re.findall(
+    r'^#+ (.+)$', path.read_text(encoding='utf-8'), re.MULTILINE
+  )
+  plain = [re.sub(r'[^\w\- ]', '', heading.lower()) for heading in headings]
+  return {heading.replace(' ', '-') for heading in plain}
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=name)
+def test_links_to_headings_lead_somewhere(path):
+  text = path.read_text(encoding='utf-8')
+  links = re.findall(r'\]\(([^)#\s:]*\.md)?#([^)\s]+)\)', text)
+  missing = [
+    f'{target}#{anchor}'
+    for target, anchor in links
+    if anchor not in anchors(path.parent / target if target else path)
+  ]
+  assert not missing, f'{name(path)} links to {missing}'
+
+
 @pytest.mark.parametrize('path', GUIDES, ids=name)
 def test_paths_that_are_told_exist(path):
   told = paths_told(path.read_text(encoding='utf-8'))
