@@ -1,5 +1,6 @@
 """Facts about the files of this repository, whatever they compute."""
 
+import ast
 import functools
 import importlib
 import pathlib
@@ -297,3 +298,16 @@ def test_artwork_carries_its_licence():
   licence = (folder / 'sprites_LICENSE.txt').read_text(encoding='utf-8')
   assert 'Copyright (c) Microsoft Corporation' in licence
   assert 'emoji_scenes/*LICENSE*' in (ROOT / 'setup.py').read_text()
+
+
+def test_the_way_of_a_prompt_takes_few_arguments():
+  """At most eight for a function of sampling/, but for `Cascade.sample`."""
+  many = []
+  for path in sorted((PACKAGE / 'sampling').glob('*.py')):
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+      if isinstance(node, ast.FunctionDef):
+        args = node.args
+        count = len(args.posonlyargs) + len(args.args) + len(args.kwonlyargs)
+        if count > 8 and (path.stem, node.name) != ('cascade', 'sample'):
+          many.append(f'{path.name}: {node.name} takes {count}')
+  assert not many

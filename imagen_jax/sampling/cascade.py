@@ -29,6 +29,8 @@ from imagen_jax.sampling import (
   manifests,
   placement,
   presets,
+  prompts,
+  requests,
   stage_sampler,
   texts,
 )
@@ -39,36 +41,7 @@ from imagen_jax.text import encoders
 SHIPPED = pathlib.Path(__file__).parents[1] / 'pretrained' / 'scenes'
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
-  """One picture: the caption and its number among the caption's pictures."""
-
-  caption: str
-  index: int = 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Options:
-  """What may be asked for beside captions, plan and seed."""
-
-  size: tuple[int, int] | None = None  # see `Cascade.sample`
-  negative: str | None = None  # likewise
-  source: edits.Source | None = None  # likewise
-  layout: Sequence[layout_files.Box] | None = None  # likewise
-  # uint8 [n, h, w, 3], what the first of the stages gave before: the others
-  # alone are run, to the same pictures.
-  given: np.ndarray | None = None
-  # Called with a stage's name and then as `bundles.Observer` says.
-  progress: Callable | None = None
-  watch: Callable | None = None
-  measure: Callable | None = None
-
-  @property
-  def observer(self):
-    """Those who are told."""
-    return bundles.Observer(
-      progress=self.progress, watch=self.watch, measure=self.measure
-    )
+Request = requests.Request
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -219,9 +192,9 @@ class Cascade:
       index: [n] numbers of the pictures within their caption.
       plan: see `plan`.
       seed: see `sample`.
-      **options: the fields of `Options`.
+      **options: the fields of `requests.Options`.
     """
-    options = Options(**options)
+    options = requests.Options(**options)
     if not checks.fits(seed, int) or not 0 <= seed < 2**32:
       raise ValueError(
         f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
@@ -339,28 +312,7 @@ class Cascade:
 
   def remarks(self, captions) -> list[str]:
     """What a user should know about the captions, a line each."""
-    lines = []
-    for caption in dict.fromkeys(captions):
-      if not caption.strip():
-        lines.append(
-          "an empty prompt is drawn from the empty caption's embedding: "
-          'anything may come'
-        )
-      prepared = self.encoder.prepared([caption])[0]
-      if cut := self.encoder.tokenizer.cut(prepared).strip():
-        lines.append(
-          f'the prompt {_short(caption)} is longer than '
-          f'{self.encoder.tokenizer.max_length} tokens; cut off: {cut!r}'
-        )
-      unknown = sorted(
-        set(manifests.words_in(caption)) - (self.words or frozenset())
-      )
-      if self.words is not None and unknown:
-        lines.append(
-          f'the prompt {_short(caption)} has words outside the vocabulary '
-          f'of this cascade: {", ".join(unknown)}'
-        )
-    return lines
+    return prompts.remarks(captions, self.encoder, self.words)
 
   def _stages_upto(self, upto):
     if upto is None:
@@ -436,8 +388,3 @@ def _steps_of_list(changes):
   """How many steps a grid has that lists them."""
   listed = stages_lib.listed_times(changes.get('grid', ''))
   return {} if listed is None else {'steps': len(listed)}
-
-
-def _short(caption):
-  """The caption in quotes, shortened to be recognised in a message."""
-  return repr(caption if len(caption) <= 40 else caption[:37] + '...')

@@ -5,6 +5,8 @@ Not in the paper. A bad line of a file does not stop the others.
 
 import pathlib
 
+from imagen_jax.sampling import manifests
+
 LONGEST = 10_000  # characters; nobody means a longer one
 
 
@@ -63,6 +65,36 @@ def _wrong(prompt):
     return f'has {len(prompt)} characters, more than {LONGEST}'
   odd = next((c for c in prompt if ord(c) < 32 and c not in '\t\n\r'), None)
   return f'holds the control character {odd!r}' if odd else ''
+
+
+def remarks(captions, encoder, words) -> list[str]:
+  """What a user should know about the captions, a line each.
+
+  Args:
+    captions: list of str.
+    encoder: a `text.encoders.TextEncoder`.
+    words: that the cascade claims to know; None = no claim.
+  """
+  lines = []
+  for caption in dict.fromkeys(captions):
+    if not caption.strip():
+      lines.append(
+        "an empty prompt is drawn from the empty caption's embedding: "
+        'anything may come'
+      )
+    prepared = encoder.prepared([caption])[0]
+    if cut := encoder.tokenizer.cut(prepared).strip():
+      lines.append(
+        f'the prompt {_short(caption)} is longer than '
+        f'{encoder.tokenizer.max_length} tokens; cut off: {cut!r}'
+      )
+    unknown = sorted(set(manifests.words_in(caption)) - (words or frozenset()))
+    if words is not None and unknown:
+      lines.append(
+        f'the prompt {_short(caption)} has words outside the vocabulary '
+        f'of this cascade: {", ".join(unknown)}'
+      )
+  return lines
 
 
 def _short(prompt):
