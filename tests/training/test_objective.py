@@ -1,11 +1,15 @@
 """What is random in a step, and in the validation loss."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from imagen_jax.diffusion import layouts
 from imagen_jax.training import objective, validation
+from tests.support import tiny_cascade
 
 BATCH = {
   'image': jnp.zeros([64, 8, 8, 3]),
@@ -22,3 +26,33 @@ def test_augmentation_levels_are_uniform_up_to_the_most(most):
     assert 0 <= levels.min() < 0.1 * most and 0.9 * most < levels.max() <= most
     assert abs(levels.mean() - most / 2) < 0.1 * most
     assert np.ptp(np.asarray(noise.t)) > 0.9
+
+
+def test_a_layout_is_dropped_with_its_caption_and_alone():
+  """And what else is random stays as it is without layouts."""
+  layout = layouts.Layout(things=('fox',), colours=('natural',), cells=4)
+  stage = dataclasses.replace(tiny_cascade.stage(8), layout=layout)
+  b, told = 64, {}
+  batch = {
+    'image': jnp.zeros([b, 8, 8, 3], jnp.uint8),
+    'text': jnp.ones([b, tiny_cascade.LENGTH, tiny_cascade.WIDTH]),
+    'mask': jnp.ones([b, tiny_cascade.LENGTH], bool),
+    'boxes': jnp.tile(jnp.array([[[0, 0, 0.5, 0.5, 1.0, 1.0]]]), (b, 1, 1)),
+  }
+
+  def apply(variables, z, logsnr, text, mask, layout):
+    told.update(text=np.asarray(text), layout=np.asarray(layout))
+    return z
+
+  key = jax.random.key(3)
+  noise = objective.draw_noise(key, batch, 0.3, layout_dropout=0.4)
+  objective.example_losses(stage, apply, {}, batch, noise)
+  drop, untold = np.asarray(noise.drop), np.asarray(noise.untold)
+  assert 0 < (drop & ~untold).sum() and 0 < (untold & ~drop).sum()
+  seen = told['layout'].any(axis=(1, 2, 3))
+  np.testing.assert_array_equal(seen, ~(drop | untold))
+  np.testing.assert_array_equal(told['text'].any(axis=(1, 2)), ~drop)
+  plain = objective.draw_noise(key, batch, 0.3)
+  assert not np.asarray(plain.untold).any()
+  for name in ('t', 'eps', 'drop', 'aug_level', 'aug_eps'):
+    np.testing.assert_array_equal(getattr(plain, name), getattr(noise, name))
