@@ -16,7 +16,7 @@ import numpy as np
 
 from imagen_jax import stages as stages_lib
 from imagen_jax.config import flags
-from imagen_jax.files import remote, weights
+from imagen_jax.files import remote, tensors, weights
 from imagen_jax.sampling import manifests
 from imagen_jax.stages import chains, diffusers
 from imagen_jax.text import encoders, huggingface, tokenizer_files
@@ -194,7 +194,11 @@ def _own_stage(source):
     raise ValueError(
       f'--stage3={source} is a base; give a super-resolution stage'
     )
-  return stage, stages_lib.read_tensors(source)
+  found = stages_lib.read_tensors(source)
+  shapes = weights.flatten(stages_lib.param_shapes(stage))
+  shapes = {name: leaf.shape for name, leaf in shapes.items()}
+  tensors.check(found, shapes, str(source), 'network')
+  return stage, found
 
 
 def _text(source, variant):

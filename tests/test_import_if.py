@@ -1,5 +1,6 @@
 """A cascade made of diffusers directories, drawn from by its command."""
 
+import dataclasses
 import json
 import shutil
 
@@ -8,9 +9,15 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
-from imagen_jax import export_diffusers, import_if, load_cascade, sample
+from imagen_jax import (
+  export_diffusers,
+  import_if,
+  load_cascade,
+  sample,
+  stages,
+)
 from imagen_jax.sampling import cascade as cascade_lib
-from imagen_jax.sampling import manifests
+from imagen_jax.sampling import manifests, texts
 from imagen_jax.text import encoders
 from tests.support import if_tiny, tiny_cascade, tiny_job
 
@@ -99,6 +106,44 @@ def test_a_pipeline_without_text_encoder(tmp_path, capsys):
   shutil.rmtree(one / 'text_encoder')
   error = _fails(capsys, f'--stage1={one}', f'--out={tmp_path / "out"}')
   assert 'has no text_encoder; give the directory of a pipeline' in error
+
+
+def _own_stage(directory, **changes):
+  """A super-resolution stage of the other kind, from 16 to 32 px."""
+  stage = tiny_cascade.stage(32)
+  width = changes.pop('width', 48)
+  stage = dataclasses.replace(
+    stage,
+    model=dataclasses.replace(stage.model, text_width=width),
+    text_width=width,
+    max_length=77,
+    **changes,
+  )
+  stages.write(directory, stage, tiny_cascade.random_params(stage))
+
+
+def test_an_own_stage_may_follow(tmp_path):
+  _own_stage(tmp_path / 'own')
+  flags = [f'--stage1={_ONE}', f'--stage3={tmp_path / "own"}']
+  assert import_if.main([*flags, f'--out={tmp_path / "out"}']) == 0
+  cascade = load_cascade(tmp_path / 'out')
+  assert [stage.resolution for stage in cascade.stages] == [16, 32]
+  text, mask = np.ones([1, 3, 2], np.float32), np.array([[True, True, False]])
+  # It sees true tokens alone and zeros for no text, the base all tokens.
+  embedded = texts.negatives(cascade.encoder, cascade.stages, None, 1)
+  assert set(embedded) == {''}
+  for stage, share, away in zip(cascade.stages, (1, 2 / 3), (True, False)):
+    given = cascade.encoder, text, mask, None, embedded
+    (seen, shown), negative = texts.for_stage(stage, *given)
+    assert seen.mean() == pytest.approx(share) == shown.mean()
+    assert (negative is not None) == away
+
+
+def test_an_own_stage_of_another_encoder(tmp_path, capsys):
+  _own_stage(tmp_path / 'own', width=16)
+  flags = f'--stage1={_ONE}', f'--stage3={tmp_path / "own"}'
+  error = _fails(capsys, *flags, f'--out={tmp_path / "out"}')
+  assert 'was made for text of width 16' in error
 
 
 def test_weights_that_are_not_finite(tmp_path, capsys):
