@@ -112,8 +112,8 @@ class Cascade:
       margin: pixels of the low-res picture by which its border is continued on
         each side while a super-resolution stage draws; likewise.
       sampler: one of `stages.SAMPLERS`.
-      grid: what the steps divide evenly, one of `stages.GRIDS`, or a list of
-        times of IF.
+      grid: what the steps divide evenly, one of `stages.GRIDS`, or of IF's
+        `stages.WHOLE_GRIDS`, or its times as '999:500:0'.
       threshold: of section 2.3, one of `stages.THRESHOLDS`.
       percentile: of dynamic thresholding, percent in (1, 100].
       in_turn: whether guidance's two network calls come one after the other,

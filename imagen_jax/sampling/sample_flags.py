@@ -125,7 +125,9 @@ def parser():
     type=flags.list_of(str),
     metavar='NAME[,NAME...]',
     help='what the steps divide evenly, one of '
-    f"{', '.join(stages.GRIDS)} (default: the stages' own)",
+    f'{", ".join(stages.GRIDS)}; of DeepFloyd IF also '
+    f'{", ".join(stages.WHOLE_GRIDS)}, or whole times such as 999:500:0 '
+    "(default: the stages' own)",
   )
   add(
     '--threshold',

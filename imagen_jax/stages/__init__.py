@@ -25,6 +25,7 @@ GRIDS = settings.GRIDS
 MAX_STEPS = settings.MAX_STEPS
 SAMPLERS = settings.SAMPLERS
 THRESHOLDS = settings.THRESHOLDS
+WHOLE_GRIDS = settings.WHOLE_GRIDS
 Sampling = settings.Sampling
 listed_times = settings.listed_times
 times = settings.times

@@ -10,8 +10,8 @@ from imagen_jax.diffusion import discrete
 MAX_STEPS = 4096  # of a sampler; more is surely a slip
 
 SAMPLERS = ('ddpm', 'ddim', 'dpmpp_2m', 'dpmpp_2m_sde', 'heun')
-CONTINUOUS_GRIDS = ('time', 'logsnr', 'karras')
-GRIDS = (*CONTINUOUS_GRIDS, 'whole', *discrete.TIME_LISTS)
+GRIDS = ('time', 'logsnr', 'karras')
+WHOLE_GRIDS = ('whole', *discrete.TIME_LISTS)  # of IF's whole times
 THRESHOLDS = ('dynamic', 'static', 'none')
 
 
@@ -22,7 +22,7 @@ class Sampling:
   sampler: str = 'dpmpp_2m'  # one of SAMPLERS
   steps: int = 32  # of the sampler, a network call each ('heun': two)
   # What the steps divide evenly, one of GRIDS; or, of IF's process of whole
-  # times, 'whole', a list by its name, or times that fall: '999:500:0'.
+  # times, one of WHOLE_GRIDS, or times that fall: '999:500:0'.
   grid: str = 'time'
   guidance: float = 5.0  # weight w of section 2.2; 1 = off
   guidance_range: tuple[float, float] | None = None  # logsnr; None = all
@@ -113,9 +113,10 @@ def listed_times(grid):
 def _check_grid(grid, steps):
   """Raises ValueError where there is no such grid, or of other steps."""
   listed = listed_times(grid)
-  if listed is None and grid not in GRIDS:
+  if listed is None and grid not in (*GRIDS, *WHOLE_GRIDS):
     raise ValueError(
-      f"grid {grid!r} is not one of {GRIDS}, nor times such as '999:500:0'"
+      f'grid {grid!r} is not one of {GRIDS}, nor, of whole times, of '
+      f"{WHOLE_GRIDS}, nor a list of them such as '999:500:0'"
     )
   if listed is not None and len(listed) != steps:
     raise ValueError(

@@ -198,7 +198,7 @@ def _denoiser(sampling, kind, levels):
   )
   with mock.patch.object(stages, 'network', lambda stage: toy):
     return denoising.make_denoise(
-      types.SimpleNamespace(prediction=kind), sampling, {}, inputs
+      types.SimpleNamespace(prediction=kind, model=None), sampling, {}, inputs
     )
 
 
