@@ -26,6 +26,7 @@ MAX_STEPS = settings.MAX_STEPS
 SAMPLERS = settings.SAMPLERS
 THRESHOLDS = settings.THRESHOLDS
 SETTINGS = settings.SETTINGS
+WHOLE_GRIDS = settings.WHOLE_GRIDS
 Sampling = settings.Sampling
 listed_times = settings.listed_times
 times = settings.times

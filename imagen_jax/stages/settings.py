@@ -18,8 +18,8 @@ from imagen_jax.stages import entries
 MAX_STEPS = 4096  # of a sampler; more is surely a slip
 
 SAMPLERS = ('ddpm', 'ddim', 'dpmpp_2m', 'dpmpp_2m_sde', 'heun')
-CONTINUOUS_GRIDS = ('time', 'logsnr', 'karras')
-GRIDS = (*CONTINUOUS_GRIDS, 'whole', *discrete.TIME_LISTS)
+GRIDS = ('time', 'logsnr', 'karras')
+WHOLE_GRIDS = ('whole', *discrete.TIME_LISTS)  # of IF's whole times
 THRESHOLDS = ('dynamic', 'static', 'none')
 
 
@@ -155,8 +155,9 @@ _TABLE = (
     'grid',
     label='Grid',
     value='NAME',
-    help=f'what the steps divide evenly, one of {", ".join(GRIDS)}; or, of a '
-    'process of whole times, times that fall (999:500:0)',
+    help=f'what the steps divide evenly, one of {", ".join(GRIDS)}; of '
+    f'DeepFloyd IF also {", ".join(WHOLE_GRIDS)}, or times that fall '
+    '(999:500:0)',
     wanted=f'be one of {GRIDS}, or a list of times',
     recipe=entries.ALWAYS,
     protocol=entries.ALWAYS,
@@ -312,9 +313,10 @@ def listed_times(grid):
 def _check_grid(grid, steps):
   """Raises ValueError where there is no such grid, or of other steps."""
   listed = listed_times(grid)
-  if listed is None and grid not in GRIDS:
+  if listed is None and grid not in (*GRIDS, *WHOLE_GRIDS):
     raise ValueError(
-      f"grid {grid!r} is not one of {GRIDS}, nor times such as '999:500:0'"
+      f'grid {grid!r} is not one of {GRIDS}, nor, of whole times, of '
+      f"{WHOLE_GRIDS}, nor a list of them such as '999:500:0'"
     )
   if listed is not None and len(listed) != steps:
     raise ValueError(

@@ -110,7 +110,7 @@ def check_sampling(stage, sampling):
     if settings.times(sampling) is not None:
       raise ValueError(
         f'stage {stage.name}: grid {sampling.grid!r} is of whole times, which '
-        f'its schedule has not; take one of {settings.CONTINUOUS_GRIDS}'
+        f'its schedule has not; take one of {settings.GRIDS}'
       )
   if sampling.gamma is None and not is_if(stage):
     raise ValueError(
