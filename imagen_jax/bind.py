@@ -318,7 +318,12 @@ def _copy_layout(directory, destination, dtype):
   check_shapes(
     weights.flatten(shapes), params, directory / layout_stage.WEIGHTS_FILE
   )
-  layout_stage.write(destination, config, params, DTYPES[dtype or 'float32'])
+  if dtype is not None:
+    layout_stage.write(destination, config, params, DTYPES[dtype])
+    return
+  destination.mkdir()
+  for name in (layout_stage.CONFIG_FILE, layout_stage.WEIGHTS_FILE):
+    shutil.copyfile(pathlib.Path(directory) / name, destination / name)
 
 
 def _copy_text(text, encoder, destination, dtype):

@@ -57,6 +57,15 @@ def slugs(prompts: Sequence[str]) -> list[str]:
   return [names[prompt] for prompt in prompts]
 
 
+# What Pillow raises where a file is no picture, or one too large to be meant.
+_UNREADABLE = (
+  OSError,
+  ValueError,
+  SyntaxError,
+  PIL.Image.DecompressionBombError,
+)
+
+
 def png(image: np.ndarray, text: Mapping[str, str]) -> bytes:
   """uint8 [h, w, 3] with text metadata as the bytes of a PNG file."""
   info = PIL.PngImagePlugin.PngInfo()
@@ -91,7 +100,7 @@ def read_png(path) -> tuple[np.ndarray, dict[str, str]]:
   try:
     with PIL.Image.open(path, formats=['PNG']) as image:
       return np.asarray(image.convert('RGB')), dict(image.text)
-  except (OSError, ValueError, SyntaxError) as e:
+  except _UNREADABLE as e:
     reason = getattr(e, 'strerror', None) or 'it is no whole PNG file'
     raise ValueError(f'{path} cannot be read: {reason}') from e
 
@@ -108,7 +117,7 @@ def read_text(path) -> dict[str, str] | None:
         return None
     with PIL.Image.open(path, formats=['PNG']) as image:
       return {k: v for k, v in image.info.items() if isinstance(v, str)}
-  except (OSError, ValueError, SyntaxError):
+  except _UNREADABLE:
     return None
 
 

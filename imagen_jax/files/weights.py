@@ -151,7 +151,7 @@ def load_json(path, absent):
     raise ValueError(absent) from e
   except OSError as e:
     raise ValueError(f'{path} cannot be read: {e.strerror}') from e
-  except ValueError as e:
+  except (ValueError, RecursionError) as e:  # the latter: nested too deep
     raise ValueError(f'{path} is damaged ({e}); copy it again') from e
 
 

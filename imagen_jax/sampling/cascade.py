@@ -271,9 +271,20 @@ class Cascade:
     n = len(seeds.index)
     if options.layout is not None:
       return layout_files.rows(self.stages[0].layout, options.layout, n)
-    if self.layout is None or options.source is not None:
+    if self.layout is None or options.source is not None or options.unplaced:
       return None
-    return layout_sampler.draw(*self.layout, conditions, seeds)
+    return self._placed(conditions, seeds)
+
+  def _placed(self, conditions, seeds):
+    """What the layout stage draws: [n, k, 6]."""
+    try:
+      return layout_sampler.draw(*self.layout, conditions, seeds)
+    except flax_errors.FlaxError as e:
+      raise ValueError(
+        'the layout stage: its weights are not those of its '
+        f'{layout_stage.CONFIG_FILE} ({str(e).splitlines()[0][:160]}); bind '
+        'the cascade again'
+      ) from e
 
   def _negative(self, caption, n):
     if caption is None:
@@ -295,7 +306,7 @@ class Cascade:
     )
     index = np.asarray([r.index for r in requests])
     seeds = bundles.Seeds(seed=seed, index=index)
-    boxes = layout_sampler.draw(*self.layout, conditions, seeds)
+    boxes = self._placed(conditions, seeds)
     return [layout_files.boxes_of(self.stages[0].layout, b) for b in boxes]
 
   def cut(self, stage) -> bool:

@@ -18,7 +18,7 @@ import PIL.Image
 
 from imagen_jax import stages
 from imagen_jax.data import images
-from imagen_jax.sampling import bundles, placement, stage_sampler
+from imagen_jax.sampling import bundles, placement, stage_sampler, texts
 
 STRENGTH = 0.6  # share of the steps done anew, without a mask
 MAX_SIDE = 4096  # pixels of a picture that was upscaled
@@ -190,8 +190,12 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
   Returns:
     uint8 [f h, f w, 3], f = 4 or 16 for the paper's stages.
   """
-  text, mask = cascade.encoder.encode([caption])
+  embedded = cascade.encoder.encode([caption])
+  away = texts.negatives(cascade.encoder, cascade.stages, None, 1)
   for stage, params, sampling in upscaling(cascade, picture, plan):
+    (text, mask), negative = texts.for_stage(
+      stage, cascade.encoder, *embedded, None, away
+    )
     factor = stage.resolution // stage.low_res
     height, width = picture.shape[:2]
     low_res = _padded(picture, _multiple(stage) // factor)
@@ -204,7 +208,9 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
       stage,
       params,
       sampling,
-      bundles.Conditions(text=text, mask=mask, low_res=low_res[None]),
+      bundles.Conditions(
+        text=text, mask=mask, negative=negative, low_res=low_res[None]
+      ),
       bundles.Seeds(seed=seed, index=np.zeros(1, np.int32)),
       canvas=bundles.Canvas(size=size),
       devices=bundles.Devices(devices=devices, cut=cut),

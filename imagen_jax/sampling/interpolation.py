@@ -66,7 +66,10 @@ def draw(cascade, captions, n, plan, *, seed=0, **options):
     raise ValueError(f'{n} pictures from prompt to prompt; take at least 2')
   text, mask = between(*cascade.encoder.encode(captions), n)
   index = [0] * len(text)
-  images = cascade.draw_texts(text, mask, index, plan, seed=seed, **options)
+  # A layout is of one sentence; between two there is none, and names flip.
+  images = cascade.draw_texts(
+    text, mask, index, plan, seed=seed, unplaced=True, **options
+  )
   return images.reshape(len(captions) - 1, n, *images.shape[1:])
 
 

@@ -143,10 +143,10 @@ def _text_in_picture(path):
   """The layout in a PNG's metadata."""
   if not path.is_file():
     raise ValueError(f'the layout {path} does not exist')
-  _, text = pictures.read_png(path)
+  text = pictures.read_text(path) or {}
   if found := text.get(KEY, text.get(PLACED)):
     return found
   raise ValueError(
-    f'{path} carries no layout: it was not drawn by a cascade with a layout '
-    'stage; give a JSON file'
+    f'{path} carries no layout; give a JSON file, or a picture that sample '
+    'drew with a cascade that has a layout stage'
   )

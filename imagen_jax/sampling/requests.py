@@ -24,6 +24,8 @@ class Options:
   negative: str | None = None  # likewise
   source: edits.Source | None = None  # likewise
   layout: Sequence[layout_files.Box] | None = None  # likewise
+  # Nothing is placed: the base draws by the text alone.
+  unplaced: bool = False
   # uint8 [n, h, w, 3], what the first of the stages gave before: the others
   # alone are run, to the same pictures.
   given: np.ndarray | None = None

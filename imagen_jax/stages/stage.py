@@ -62,6 +62,7 @@ class Stage:
         f'stage {self.name}: resolution {self.resolution} differs from the '
         f"model's {self.model.resolution}; set both alike"
       )
+    self._check_layout()
     low_res = self.low_res
     if low_res is not None and (low_res < 1 or self.resolution % low_res):
       raise ValueError(
@@ -71,6 +72,21 @@ class Stage:
     if is_if(self):
       _check_if(self)
     check_sampling(self, self.sampling)
+
+  def _check_layout(self):
+    """Raises ValueError where the network cannot be told of the layout."""
+    if self.layout is None:
+      return
+    if not isinstance(self.model, unet.UNetConfig) or self.low_res is not None:
+      raise ValueError(
+        f'stage {self.name}: a base of the kind UNetConfig alone is told of '
+        'layouts; set layout=None'
+      )
+    if self.layout.cells != self.model.grids[0]:
+      raise ValueError(
+        f'stage {self.name}: the layout has {self.layout.cells} cells each '
+        f"way, the network's finest grid {self.model.grids[0]}; set both alike"
+      )
 
 
 def is_if(stage):

@@ -74,8 +74,8 @@ def take(directory, stage, state, fresh=None):
 def _model_changes(there, here):
   """(field, value there, value here) of settings that keep the shapes."""
   changes = []
-  for part in ('model', 'schedule'):
-    a, b = (stages.to_json(stage)[part] for stage in (there, here))
+  for part in ('model', 'schedule', 'layout'):
+    a, b = (stages.to_json(stage)[part] or {} for stage in (there, here))
     for name in sorted(a.keys() | b.keys()):
       if a.get(name) != b.get(name):
         changes.append((f'{part}.{name}', a.get(name), b.get(name)))

@@ -1,6 +1,8 @@
 """Layouts that people write."""
 
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -73,6 +75,24 @@ def test_a_wrong_file_is_told(tmp_path):
   (tmp_path / 'b.json').write_text('[]')
   with pytest.raises(ValueError, match='b.json is no layout; it must hold'):
     layout_files.read(tmp_path / 'b.json')
+
+
+def test_what_cannot_be_meant_is_told(tmp_path):
+  """Deep nesting, and a picture whose header claims a billion pixels."""
+  deep = tmp_path / 'deep.json'
+  deep.write_text('[' * 200_000)
+  with pytest.raises(ValueError, match='deep.json is damaged'):
+    layout_files.read(deep)
+  bomb = tmp_path / 'bomb.png'
+  pictures.write_png(bomb, np.zeros([1, 1, 3], np.uint8), {})
+  data = bytearray(bomb.read_bytes())
+  data[16:24] = struct.pack('>II', 40_000, 40_000)
+  data[29:33] = struct.pack('>I', zlib.crc32(bytes(data[12:29])))
+  bomb.write_bytes(data)
+  with pytest.raises(ValueError, match='carries no layout'):
+    layout_files.read(bomb)
+  with pytest.raises(ValueError, match='cannot be read: it is no whole PNG'):
+    pictures.read_png(bomb)
 
 
 def test_words_that_a_cascade_has_not_are_told(tmp_path):

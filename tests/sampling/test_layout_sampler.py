@@ -11,7 +11,13 @@ from imagen_jax import bind, sample, stages
 from imagen_jax.diffusion import layouts
 from imagen_jax.files import pictures
 from imagen_jax.models import layout_transformer
-from imagen_jax.sampling import bundles, edits, layout_files, layout_sampler
+from imagen_jax.sampling import (
+  bundles,
+  edits,
+  interpolation,
+  layout_files,
+  layout_sampler,
+)
 from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.stages import layout_stage
 from tests.support import tiny_cascade
@@ -206,3 +212,29 @@ def test_a_layout_that_makes_no_sense_is_told(directory, tmp_path, capsys):
   file.write_text(layout_files.to_text([BOX]))
   assert sample.main([*run, str(file), *other]) == 2
   assert 'is not told of layouts; leave the flag out' in capsys.readouterr().err
+
+
+def test_between_sentences_nothing_is_placed(cascade, monkeypatch):
+  def none(*unused):
+    raise AssertionError('a layout was drawn')
+
+  monkeypatch.setattr(layout_sampler, 'draw', none)
+  plan = cascade.plan(upto=8)
+  images = interpolation.draw(cascade, [FOX, KEYS], 3, plan)
+  assert images.shape == (1, 3, 8, 8, 3)
+
+
+def test_weights_of_another_layout_stage_are_told(cascade):
+  model = dataclasses.replace(STAGE.model, width=8)
+  other = dataclasses.replace(STAGE, model=model)
+  mixed = dataclasses.replace(cascade, layout=(other, _params()))
+  with pytest.raises(ValueError, match='the layout stage: its weights are not'):
+    mixed.sample([FOX], upto=8)
+
+
+def test_a_stage_that_cannot_be_told_is_refused():
+  with pytest.raises(ValueError, match='kind UNetConfig alone is told'):
+    dataclasses.replace(tiny_cascade.stage(16), layout=LAYOUT)
+  coarse = dataclasses.replace(LAYOUT, cells=4)
+  with pytest.raises(ValueError, match='has 4 cells .* finest grid 8'):
+    dataclasses.replace(BASE, layout=coarse)

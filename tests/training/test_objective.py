@@ -30,7 +30,7 @@ def test_augmentation_levels_are_uniform_up_to_the_most(most):
 
 def test_a_layout_is_dropped_with_its_caption_and_alone():
   """And what else is random stays as it is without layouts."""
-  layout = layouts.Layout(things=('fox',), colours=('natural',), cells=4)
+  layout = layouts.Layout(things=('fox',), colours=('natural',), cells=8)
   stage = dataclasses.replace(tiny_cascade.stage(8), layout=layout)
   b, told = 64, {}
   batch = {

@@ -230,6 +230,8 @@ def again(recipe: recipes.Recipe, cascade: cascade_lib.Cascade) -> Order:
   """
   if recipe.cascade != cascade.id or recipe.index:
     raise ValueError('the picture was not drawn for a page of this cascade')
+  if recipe.layout is not None:
+    raise ValueError('the picture was not drawn for a page: it has a layout')
   plan = cascade.plan(upto=recipe.resolution, **recipe.settings)
   fields = {'prompt': recipe.prompt, 'negative': recipe.negative or ''}
   if len(plan) < len(cascade.stages):
@@ -313,7 +315,8 @@ def _listed(form, name):
 
 def _check(stage, setting):
   try:
-    dataclasses.replace(stage.sampling, **setting)
+    for name, value in setting.items():
+      stages_lib.SETTINGS[name].check(value)
   except ValueError as e:
     raise ValueError(f'{stage.resolution} px: {e}') from e
 
