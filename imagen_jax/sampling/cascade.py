@@ -205,25 +205,20 @@ class Cascade:
         'a picture to change is square; leave out the size, or the picture'
       )
     seeds = bundles.Seeds(seed=seed, index=np.asarray(index))
-    negative = options.negative
     drawn = self.stages[: len(plan)]
-    away = texts.negatives(self.encoder, drawn, negative, len(index))
+    away = texts.negatives(self.encoder, drawn, options.negative, len(index))
     pictures, done, boxes = options.given, 0, None
     if pictures is None:
-      boxes = self.boxes(
-        bundles.Conditions(
-          text=text, mask=mask, negative=self._negative(negative, len(index))
-        ),
-        seeds,
-        options,
-      )
+      negative = self._negative(options.negative, len(index))
+      told = bundles.Conditions(text=text, mask=mask, negative=negative)
+      boxes = self.boxes(told, seeds, options)
     else:
       done = _stages_done(pictures, sizes)
     run = [*zip(self.stages, self.params, plan, sizes)]
     for stage, params, sampling, size in run[done:]:
       source = options.source
       seen, away_from = texts.for_stage(
-        stage, self.encoder, text, mask, negative, away
+        stage, self.encoder, text, mask, options.negative, away
       )
       try:
         pictures = stage_sampler.draw(
@@ -388,8 +383,8 @@ def _per_stage(name, value, drawn):
   """What is given of a setting: a list with one value, or None, per stage."""
   if name in stages_lib.SETTINGS and stages_lib.SETTINGS[name].bound:
     raise ValueError(
-      f'{name} is bound to the stages, since it is part of what a seed means; '
-      f'give it to imagen_jax.bind'
+      f'{name} is bound to the stages, as part of what a seed means; give it '
+      'to imagen_jax.bind'
     )
   sizes = [stage.resolution for stage in drawn]
   return settings_lib.per_stage(name, value, sizes)
