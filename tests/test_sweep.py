@@ -26,7 +26,9 @@ class Book:
   def __init__(self):
     small, large = tiny_cascade.stage(8), tiny_cascade.stage(16)
     self.stages = tuple(
-      types.SimpleNamespace(resolution=r, sampling=s.sampling)
+      types.SimpleNamespace(
+        resolution=r, sampling=s.sampling, schedule=s.schedule, model=s.model
+      )
       for r, s in ((64, small), (128, large))
     )
     self.scenes = {
