@@ -4,8 +4,8 @@
       --workdir=DIR
 
 No picture is drawn for it: it learns from captions and from where the things
-of their scenes stand, hundreds a second. The same command again resumes from
-the newest checkpoint. The work directory holds
+of their scenes stand, a hundred and more a second of one core. The same command
+again resumes from the newest checkpoint. The work directory holds
 
   config.gin       the configuration
   checkpoints/     orbax
