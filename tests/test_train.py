@@ -193,13 +193,7 @@ def test_dropped_captions_do_not_matter(text):
     b = jobs.with_text(
       {**batch, 'tokens': tokens}, encoder.config, encoder.params
     )
-    fixed = objective.Noise(
-      t=noise.t,
-      eps=noise.eps,
-      drop=jnp.full_like(noise.drop, drop),
-      aug_level=noise.aug_level,
-      aug_eps=noise.aug_eps,
-    )
+    fixed = dataclasses.replace(noise, drop=jnp.full_like(noise.drop, drop))
     return objective.example_losses(job.stage, apply, params, b, fixed)
 
   other = np.roll(batch['tokens'], 1, axis=0)

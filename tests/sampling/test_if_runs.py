@@ -142,7 +142,7 @@ def test_the_last_steps_of_an_edit_are_the_last_times():
     ({'grid': 'smart27', 'steps': 26}, 'lists 27 times, steps is 26; set'),
     ({'grid': '5:9'}, 'whole numbers that fall'),
     ({'grid': 'odd'}, "grid 'odd' is not one of"),
-    ({'gamma': 1.5}, r'gamma is 1.5; it must lie in \[0, 1\], or None'),
+    ({'gamma': 1.5}, r'gamma is 1.5; it must lie in \[0, 1\], or be off'),
   ],
 )
 def test_settings_that_cannot_be(changes, message):

@@ -31,6 +31,7 @@ class Config:
   seed: int = 3
   caption_dropout: float = 0.25
   max_aug_level: float = 1.0
+  layout_dropout: float = 0.0
   ema_decay: float = 0.9
   lora: lora_lib.LoRA | None = None
   freeze: str | None = None
