@@ -18,6 +18,7 @@ import pathlib
 import sys
 
 from imagen_jax.data import (
+  caption_fields,
   folders,
   index,
   indexing,
@@ -40,12 +41,14 @@ class Folder:
 
   directory: str
   caption: str | None = None  # key or column; None = .txt, or a usual one
+  image: str | None = None  # column of file names; None = a usual one
+  lines: bool = False  # whether each line of a .txt is a caption of its own
   index_dir: str | None = None  # None = in the folder itself
   reading: photographs.Reading = photographs.Reading()
 
   def open(self, split: str) -> photographs.Photographs:
     """A split; the validation share is taken from the folder."""
-    fetch = functools.partial(_fetch_file, self.directory)
+    fetch = functools.partial(_fetch_file, self.directory, self.image)
     return photographs.Photographs(
       self.open_index(), fetch, self.reading, split
     )
@@ -54,16 +57,21 @@ class Folder:
     """The index, made where there is none."""
     if not os.path.isdir(self.directory):
       raise ValueError(f'folder {self.directory} does not exist')
+    fields = _fields(self)
     about = {
       'kind': 'folder',
       'root': self.directory,
-      'settings': {'caption': self.caption},
+      'settings': {**dataclasses.asdict(fields), 'image': self.image},
       'files': [],
     }
+    place = pathlib.Path(
+      self.index_dir or pathlib.Path(self.directory) / index.FOLDER
+    )
+    own = place, place.with_name(f'{place.name}.pieces')
     return indexing.open_or_make(
-      self.index_dir or pathlib.Path(self.directory) / index.FOLDER,
+      place,
       about,
-      lambda: folders.pieces(self.directory, self.caption),
+      lambda: folders.pieces(self.directory, fields, self.image, own),
     )
 
 
@@ -73,6 +81,7 @@ class Shards:
 
   files: str  # a directory, a pattern, or 'gs://b/{00000..00099}.tar'
   caption: str | None = None  # key of the .json; None = .txt, or a usual one
+  lines: bool = False  # whether each line of a .txt is a caption of its own
   index_dir: str | None = None  # None = beside the shards, if these are local
   reading: photographs.Reading = photographs.Reading()
 
@@ -91,16 +100,17 @@ class Shards:
         "runs/index'"
       )
     root, files = remote.find(self.files, '.tar')
+    fields = _fields(self)
     about = {
       'kind': 'shards',
       'root': root,
-      'settings': {'caption': self.caption},
+      'settings': dataclasses.asdict(fields),
       'files': files,
     }
     return indexing.open_or_make(
       self.index_dir or pathlib.Path(root) / index.FOLDER,
       about,
-      lambda: shards.pieces(root, files, self.caption),
+      lambda: shards.pieces(root, files, fields),
     )
 
 
@@ -207,8 +217,12 @@ class Mixture:
 Source = pipeline.EmojiScenes | Folder | Shards | Tfds | SeqioTask | Mixture
 
 
-def _fetch_file(directory, row, text):
-  return folders.fetch(directory, text, row)
+def _fields(source):
+  return caption_fields.Fields(caption=source.caption, lines=source.lines)
+
+
+def _fetch_file(directory, image, row, text):
+  return folders.fetch(directory, text, row, image)
 
 
 def _fetch_member(root, files, row, text):
