@@ -106,11 +106,11 @@ def decode(
 
 
 def decode_mask(data: bytes) -> PIL.Image.Image:
-  """A file as gray of 8 bits, upright, over black: what is clear is dark.
+  """A file as RGB of 8 bits, upright, over black: what is clear is dark.
 
   Its numbers are no colours: a profile in it is passed over.
   """
-  return _decoded(opened(data), over='black', managed=False).convert('L')
+  return _decoded(opened(data), over='black', managed=False)
 
 
 def pixels(data: bytes | np.ndarray, side: int) -> PIL.Image.Image | np.ndarray:
