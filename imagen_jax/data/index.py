@@ -15,6 +15,7 @@ renewed takes the place of the one before.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -135,11 +136,11 @@ class Index:
     name, path, captions = json.loads(raw)
     return Text(id=name, path=path, captions=tuple(captions))
 
-  def rejected(self) -> list[dict]:
-    """The rejected, with their reasons."""
+  def rejected(self, most: int | None = None) -> list[dict]:
+    """The rejected, with their reasons; the first `most`, None = all."""
     path = self.directory / 'rejected.jsonl'
     with open(path, encoding='utf-8') as lines:
-      return [json.loads(line) for line in lines]
+      return [json.loads(line) for line in itertools.islice(lines, most)]
 
   def pieces(self) -> list[dict]:
     """What it was made of: key, and numbers of rows and bytes, of each."""

@@ -3,19 +3,21 @@
 Files of one name, up to its last dot, are one example, as in a folder; the
 caption is the .txt, .caption or a key of the .json; a key that is named goes
 before the texts. A shard is read through once, for the index; then any picture
-in it is one read at a known offset. Nothing is ever unpacked.
+in it is one read at a known offset. Nothing is ever unpacked but what is
+compressed as a whole (`gzipped`).
 
   pieces(root, files, fields)   what is looked through for the index
   fetch(root, files, row)       the bytes of a picture
 """
 
 import functools
+import os
 import posixpath
 import tarfile
 import unicodedata
 from collections.abc import Iterator
 
-from imagen_jax.data import caption_fields, images, index, indexing
+from imagen_jax.data import caption_fields, gzipped, images, index, indexing
 from imagen_jax.files import remote
 
 _PADDING = 64 << 10  # zeros that may follow an archive's end
@@ -28,26 +30,35 @@ def pieces(
   root: str,
   files: list,
   fields: caption_fields.Fields = caption_fields.USUAL,
+  unpacked: str | os.PathLike = '',
 ) -> Iterator[indexing.Piece]:
-  """What is looked through for the index: a shard each, in order."""
+  """What is looked through for the index: a shard each, in order.
+
+  `unpacked` is the directory for shards that are compressed.
+  """
   for number, (name, *about) in enumerate(files):
     yield indexing.Piece(
       state=functools.partial(list, (name, *about)),
-      scan=functools.partial(_scan_shard, root, name, fields),
+      scan=functools.partial(_scan_shard, root, name, fields, unpacked),
       file=number,
     )
 
 
-def fetch(root: str, files: list, row) -> bytes:
+def fetch(root: str, files: list, row, unpacked='') -> bytes:
   """The bytes of an example's picture."""
   name, _, *stamp = files[int(row['file'])]
-  path = remote.join(root, name)
+  path = _path(root, name, unpacked)
   return remote.read(path, int(row['offset']), int(row['size']), *stamp)
 
 
-def _scan_shard(root, name, fields):
-  """The entries and rejects of one shard."""
+def _path(root, name, unpacked):
   path = remote.join(root, name)
+  return gzipped.opened_as(path, unpacked) if gzipped.is_one(name) else path
+
+
+def _scan_shard(root, name, fields, unpacked):
+  """The entries and rejects of one shard."""
+  path = _path(root, name, unpacked)
   size = remote.size(path)
   with remote.open_file(path) as file:
     try:

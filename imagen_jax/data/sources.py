@@ -89,7 +89,9 @@ class Shards:
     """A split; the validation share is taken from the shards."""
     found = self.open_index()
     about = found.about
-    fetch = functools.partial(_fetch_member, about['root'], about['files'])
+    fetch = functools.partial(
+      _fetch_member, about['root'], about['files'], _unpacked(found.directory)
+    )
     return photographs.Photographs(found, fetch, self.reading, split)
 
   def open_index(self) -> index.Index:
@@ -99,7 +101,8 @@ class Shards:
         f"{self.files} is remote: say where its index is kept, as index_dir='"
         "runs/index'"
       )
-    root, files = remote.find(self.files, '.tar')
+    root, files = remote.find(self.files, remote.TARS)
+    place = pathlib.Path(self.index_dir or pathlib.Path(root) / index.FOLDER)
     fields = _fields(self)
     about = {
       'kind': 'shards',
@@ -108,9 +111,9 @@ class Shards:
       'files': files,
     }
     return indexing.open_or_make(
-      self.index_dir or pathlib.Path(root) / index.FOLDER,
+      place,
       about,
-      lambda: shards.pieces(root, files, fields),
+      lambda: shards.pieces(root, files, fields, _unpacked(place)),
     )
 
 
@@ -225,9 +228,14 @@ def _fetch_file(directory, image, row, text):
   return folders.fetch(directory, text, row, image)
 
 
-def _fetch_member(root, files, row, text):
+def _unpacked(place):
+  """Where compressed shards are unpacked to, beside the index."""
+  return place.with_name(f'{place.name}.unpacked')
+
+
+def _fetch_member(root, files, unpacked, row, text):
   del text
-  return shards.fetch(root, files, row)
+  return shards.fetch(root, files, row, unpacked)
 
 
 def _note_forward(name, what):

@@ -23,6 +23,7 @@ import urllib.parse
 
 from imagen_jax.files import plain, retrying
 
+TARS = ('.tar', '.tar.gz', '.tgz')  # endings of shards
 _ASKED = 32  # sizes in a bucket at the same time: 40,000 shards in a minute
 _LOGIN = {
   'gs': 'log in by: gcloud auth application-default login, or set '
@@ -31,7 +32,9 @@ _LOGIN = {
 }
 
 
-def find(pattern: str, suffix: str) -> tuple[str, list[tuple[str, int, str]]]:
+def find(
+  pattern: str, suffix: tuple[str, ...]
+) -> tuple[str, list[tuple[str, int, str]]]:
   """(directory, [(name below it, bytes, stamp)]) of all files that are meant.
 
   The stamp is another one where a file of the same name and size is another:
@@ -41,7 +44,7 @@ def find(pattern: str, suffix: str) -> tuple[str, list[tuple[str, int, str]]]:
   """
   paths = [path for part in expand(pattern) for path in _match(part, suffix)]
   if not paths:
-    raise ValueError(f'{pattern}: there is no file *{suffix}')
+    raise ValueError(f'{pattern}: there is no file *{" or *".join(suffix)}')
   [(path, times)] = collections.Counter(paths).most_common(1)
   if times > 1:
     raise ValueError(f'{pattern} names {path} twice')
@@ -163,7 +166,7 @@ def _match(pattern, suffix):
         return system.glob(inner)
       if inner.endswith(suffix):
         return [inner]
-      return [p for p in system.find(inner) if p.endswith(suffix)]
+      return [p for p in system.find(inner) if _is_meant(p, suffix)]
 
     found = _remote(pattern, listed)
     # Listings have paths without their scheme.
@@ -172,14 +175,22 @@ def _match(pattern, suffix):
       for path in found
     ]
   if os.path.isdir(pattern):
+    below = pathlib.Path(pattern)
     return [
       str(path)
-      for path in sorted(pathlib.Path(pattern).rglob(f'*{suffix}'))
-      if path.is_file()
+      for path in sorted(below.rglob('*'))
+      if _is_meant(path.relative_to(below).as_posix(), suffix)
+      and not path.is_dir()
     ]
   if any(letter in pattern for letter in '*?['):
     return sorted(glob.glob(pattern, recursive=True))
   return [pattern]  # whether it is there is told when it is looked at
+
+
+def _is_meant(name, suffix):
+  """Whether a file has the ending, and no part of its name is hidden."""
+  hidden = any(part.startswith('.') for part in name.split('/'))
+  return name.lower().endswith(suffix) and not hidden
 
 
 def _local(path, function):
