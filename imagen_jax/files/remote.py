@@ -15,7 +15,6 @@ import dataclasses
 import functools
 import glob
 import itertools
-import json
 import os
 import pathlib
 import re
@@ -344,18 +343,3 @@ def folder(source) -> Folder:
   if '://' in text:
     return Folder(place=text.rstrip('/'))
   return Folder(place=str(pathlib.Path(text).expanduser()))
-
-
-def read_json(folder: Folder, name: str) -> dict:
-  """A JSON file of the directory."""
-  try:
-    fields = json.loads(folder.read(name))
-  except FileNotFoundError as error:
-    raise ValueError(f'{folder}/{name} is missing') from error
-  except ValueError as error:
-    raise ValueError(
-      f'{folder}/{name} is damaged ({error}); copy it again'
-    ) from error
-  if not isinstance(fields, dict):
-    raise ValueError(f'{folder}/{name} holds no object; copy it again')
-  return fields

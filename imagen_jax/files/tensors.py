@@ -6,14 +6,13 @@ tensor at a time beside what is made of them.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 
 import ml_dtypes
 import numpy as np
 
-from imagen_jax.files import remote
+from imagen_jax.files import impostors, json_files, remote
 
 BLOCK = 16 << 20  # bytes of a tensor that are read at once
 _DTYPES = {
@@ -24,7 +23,7 @@ _DTYPES = {
 }
 _ITEM_SIZES = {'I64': 8, 'I32': 4, 'I16': 2, 'I8': 1, 'U8': 1, 'BOOL': 1}
 _LISTED = 12  # names in an error message
-_POINTER = b'version '  # how a file begins that Git LFS has yet to fetch
+MAX_HEADER = 100_000_000  # bytes, the library's own limit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,19 +44,26 @@ def safetensors(folder: remote.Folder, file: str) -> dict[str, Tensor]:
   where = f'{folder}/{file}'
   try:
     size = folder.size(file)
+    what = impostors.told(folder.read(file, 0, impostors.HEAD))
+    if what:
+      raise impostors.Impostor(f'{where} {what}')
     start = folder.read(file, 0, 8)
-    if start == _POINTER:
-      raise ValueError('a pointer of Git LFS and not the file')
     length = int.from_bytes(start, 'little')
     if not 0 < length <= size - 8:
       raise ValueError(f'a header of {length} bytes in a file of {size}')
-    header = json.loads(folder.read(file, 8, 8 + length))
+    if length > MAX_HEADER:
+      raise ValueError(f'a header of {length:,} bytes')
+    header = json_files.parse(
+      folder.read(file, 8, 8 + length), 'its header', unique=True
+    )
     header.pop('__metadata__', None)
     for name, entry in header.items():
       _check_entry(name, entry)
     ends = [entry['data_offsets'][1] for entry in header.values()]
   except FileNotFoundError as error:
     raise ValueError(f'{where} is missing; copy the directory again') from error
+  except impostors.Impostor:
+    raise
   except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
     raise ValueError(
       f'{where} is damaged ({error}); copy it again or export it again'

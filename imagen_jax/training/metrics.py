@@ -8,6 +8,7 @@ import pathlib
 import sys
 import time
 
+from imagen_jax.files import json_files
 from imagen_jax.parallel import accelerators, processes
 from imagen_jax.training import flops
 
@@ -73,7 +74,7 @@ def read(path):
   text = pathlib.Path(path).read_text(encoding='utf-8', errors='replace')
   for line in text.splitlines():
     try:
-      row = json.loads(line)
+      row = json_files.parse(line, path)
     except ValueError:
       row = None
     if isinstance(row, dict) and type(row.get('step')) is int:
