@@ -3,7 +3,9 @@
 Written to a temporary name and renamed, so that a crash at any moment leaves
 the checkpoint before it whole; the same command again resumes from the newest.
 The files are written while training goes on. Every process writes its part of
-the arrays and reads what its devices hold, on whatever mesh.
+the arrays and reads what its devices hold, on whatever mesh. `data` has the
+checksum of every array and of `meta`, and its own: what a disk has altered is
+not resumed from.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from imagen_jax.files import retrying
 from imagen_jax.parallel import agreements, partitioning, processes
+from imagen_jax.training import checksums
 from imagen_jax.training import identity as identity_lib
 from imagen_jax.training import state as state_lib
 
@@ -181,8 +184,30 @@ class Checkpoints:
 
   def _changes(self, step, identity, read):
     """How the checkpoint's identity differs, in words; '' = not at all."""
-    meta = self._read(step, meta=ocp.args.JsonRestore())['meta']
-    return identity_lib.changes(read(meta), identity)
+    items = self._read(
+      step, data=ocp.args.JsonRestore(), meta=ocp.args.JsonRestore()
+    )
+    # First: one digit that a disk has altered would look like another run.
+    self._check(step, checksums.altered_text(items['data'], items['meta']))
+    if not checksums.known(items['data']) and processes.is_first():
+      print(
+        f'note: checkpoint {step} has no checksums, being of an older release: '
+        'whether it is damaged cannot be told',
+        file=sys.stderr,
+      )
+    return identity_lib.changes(read(items['meta']), identity)
+
+  def _check(self, step, altered):
+    """Raises Damaged on all processes where one has found what is altered."""
+    problem = altered and (
+      f'checkpoint {self.directory / str(step)} is damaged: {altered} is not '
+      'what was saved there, by its checksum; copy it again or remove that '
+      'directory'
+    )
+    try:
+      agreements.agree(problem)
+    except agreements.Problem as e:
+      raise Damaged(str(e)) from e
 
   def _read(self, step, **items):
     """Items of a checkpoint; Damaged, on all processes, if one cannot read."""
@@ -229,11 +254,11 @@ class Checkpoints:
     """
     self.wait()
     self._make_room()
+    arrays = {'params': state.params, 'ema': state.ema, 'opt': state.opt}
+    data = checksums.with_sums({'next_batch': step}, arrays, identity)
     items = ocp.args.Composite(
-      params=ocp.args.StandardSave(state.params),
-      ema=ocp.args.StandardSave(state.ema),
-      opt=ocp.args.StandardSave(state.opt),
-      data=ocp.args.JsonSave({'next_batch': step}),
+      **{k: ocp.args.StandardSave(tree) for k, tree in arrays.items()},
+      data=ocp.args.JsonSave(data),
       meta=ocp.args.JsonSave(identity),
     )
     metrics = None
@@ -342,15 +367,13 @@ class Checkpoints:
       data=ocp.args.JsonRestore(),
       meta=ocp.args.JsonRestore(),
     )
-    restored = state_lib.TrainState(
-      step=partitioning.put_whole(
-        np.asarray(step, np.int32), state.step.sharding
-      ),
-      params=items['params'],
-      ema=items['ema'],
-      opt=items['opt'],
-    )
-    return restored, items['data'], items['meta']
+    data, meta = items['data'], items['meta']
+    self._check(step, checksums.altered_text(data, meta))
+    arrays = {name: items[name] for name in ('params', 'ema', 'opt')}
+    self._check(step, checksums.altered_array(data, arrays))
+    number = np.asarray(step, np.int32)
+    number = partitioning.put_whole(number, state.step.sharding)
+    return state_lib.TrainState(step=number, **arrays), data, meta
 
 
 def _misfit(directory, tree, kind):
