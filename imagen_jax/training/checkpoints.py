@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 
 from imagen_jax.files import retrying
 from imagen_jax.parallel import agreements, partitioning, processes
-from imagen_jax.training import checksums
+from imagen_jax.training import checkpoint_files, checksums
 from imagen_jax.training import identity as identity_lib
 from imagen_jax.training import state as state_lib
 
@@ -39,32 +39,11 @@ class Unwritten(ValueError):
   """A checkpoint could not be written."""
 
 
-# What orbax raises for files that are cut short, missing or of another tree,
-# or that cannot be written.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+_DAMAGE = checkpoint_files.DAMAGE
 
 # Where orbax would meet only to agree on whether it is saving. Who fails goes
 # there while the others wait for it elsewhere.
 _PROGRESS = 'set_value'
-
-
-def _goodness(metrics):
-  return -metrics['loss']
-
-
-def _policy(keep, every, best):
-  """Which checkpoints orbax leaves on disk."""
-  kept = ocp.checkpoint_managers
-  policies = [kept.LatestN(keep)]
-  if every:
-    policies.append(kept.EveryNSteps(every))
-  if best:
-    policies.append(
-      kept.BestN(
-        get_metric_fn=_goodness, n=best, keep_checkpoints_without_metrics=False
-      )
-    )
-  return kept.AnyPreservationPolicy(policies)
 
 
 def _does_not_fit(path, error):
@@ -100,13 +79,16 @@ class Checkpoints:
   def __init__(self, workdir, keep=2, every=0, best=0):
     self.directory = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._meetings = agreements.Meetings('checkpoints')
+    if processes.is_first():
+      checkpoint_files.drop_losses(self.directory)
     with agreements.together(_DAMAGE):
       self._manager = ocp.CheckpointManager(
         self.directory,
         item_names=('params', 'ema', 'opt', 'data', 'meta'),
         options=ocp.CheckpointManagerOptions(
-          preservation_policy=_policy(keep, every, best),
-          best_fn=_goodness,  # without it losses are not written
+          preservation_policy=checkpoint_files.policy(keep, every, best),
+          # Without it losses are not written.
+          best_fn=checkpoint_files.goodness,
           cleanup_tmp_directories=True,
           async_options=ocp.options.AsyncOptions(
             barrier_sync_fn=self._meet,
@@ -347,8 +329,10 @@ class Checkpoints:
     # Looked for before arrays are read: orbax stops half-way at one that does
     # not fit, and what it leaves of the others is told when Python ends.
     path = self.directory / str(step)
-    misfit = _misfit(path / 'params', state.params, 'parameter')
-    misfit = misfit or _misfit(path / 'opt', state.opt, "the optimizer's")
+    misfit = checkpoint_files.misfit(path / 'params', state.params, 'parameter')
+    misfit = misfit or checkpoint_files.misfit(
+      path / 'opt', state.opt, "the optimizer's"
+    )
     if misfit:
       misfit = (
         f'checkpoint {path} is of another model, optimizer or release: '
@@ -374,28 +358,6 @@ class Checkpoints:
     number = np.asarray(step, np.int32)
     number = partitioning.put_whole(number, state.step.sharding)
     return state_lib.TrainState(step=number, **arrays), data, meta
-
-
-def _misfit(directory, tree, kind):
-  """What a saved tree has that `tree` has not, or the reverse; or None."""
-  try:
-    saved = ocp.PyTreeCheckpointHandler().metadata(directory)
-    there, here = (_shapes(tree) for tree in (saved.tree, tree))
-  except (*_DAMAGE, AttributeError):
-    return None  # it cannot even be listed
-  for name in sorted(there.keys() | here.keys()):
-    a, b = (shapes.get(name, 'not there') for shapes in (there, here))
-    if a != b:
-      return f'{kind} {name} is {a} in it and {b} here'
-  return None
-
-
-def _shapes(tree):
-  """{path: shape} of arrays, or of what orbax tells of them."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
 
 
 def _abstract(x):
