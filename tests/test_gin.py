@@ -169,7 +169,7 @@ def test_a_setting_that_cannot_be_is_one_line(binding, said):
   [
     ('from imagen_jax import nonesuch\n', "No module named 'imagen_jax.none"),
     ('trains.TrainConfig.steps = 3\n', "'trains' was not provided by an imp"),
-    ("include 'models/none.gin'\n", 'Unable to open file: models/none.gin'),
+    ("include 'models/none.gin'\n", 'gin file models/none.gin not found'),
   ],
 )
 def test_leaf_that_gin_cannot_use(tmp_path, text, said):

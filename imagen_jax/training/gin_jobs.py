@@ -17,8 +17,11 @@ import gin
 from imagen_jax.config import checks, flags
 from imagen_jax.files import weights
 from imagen_jax.parallel import agreements, compilation, processes
+from imagen_jax.training import gin_files
 
 _BAD_INPUT = (ValueError, FloatingPointError, OSError)  # told in one line
+
+_LONG = 600  # characters of a line of a message
 
 # What gin raises for files and bindings that it cannot use.
 _GIN_ERRORS = (
@@ -100,34 +103,43 @@ def with_bindings(p, argv):
   return args, bindings
 
 
-def configure(gin_files, bindings, config_class):
+def configure(leaves, bindings, config_class):
   """Parses gin and returns an instance of `config_class`.
 
   Raises ValueError with one line for a missing file or a misspelt setting.
   """
   try:
-    for name in gin_files:
-      path = pathlib.Path(name).absolute()
-      if not path.is_file():
-        raise ValueError(f'gin file {name} not found; see the leaves in gin/')
-      # Includes are relative to the leaf. Changing there, rather than adding a
-      # search path, because gin first looks for a Python package named like
-      # the include's folder, and trips over a user's own directory runs/.
-      with contextlib.chdir(path.parent):
-        gin.parse_config_file(path.name)
+    for name in leaves:
+      _parse(name)
     for binding in bindings:
       _bind(binding)
     gin.finalize()
     config = gin.get_configurable(config_class)()
+  except RecursionError as e:
+    raise ValueError(
+      'configuration: settings refer to each other in a circle, such as '
+      'A = %B and B = %A'
+    ) from e
   except _GIN_ERRORS as e:
     raise ValueError(f'configuration: {_one_line(e)}') from e
   checks.check(config, config_class.__name__)
   return config
 
 
+def _parse(name):
+  """Parses a gin file; includes are relative to it."""
+  path = pathlib.Path(name).absolute()
+  if not path.is_file():
+    raise ValueError(f'gin file {name} not found; see the leaves in gin/')
+  with contextlib.chdir(path.parent):
+    for part in gin_files.parts(path.name):
+      gin.parse_config(part)
+
+
 def _bind(binding):
   """Parses one setting of the command line, 'NAME=VALUE'."""
   try:
+    binding = gin_files.moved(binding, f'--gin.{binding}')
     gin.parse_config(binding)
   except SyntaxError as e:
     name, _, value = binding.partition('=')
@@ -143,7 +155,10 @@ def _bind(binding):
 
 def _one_line(error):
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return '; '.join(lines[:3])
+  # gin quotes the line that it cannot read, however long.
+  return '; '.join(
+    line if len(line) <= _LONG else line[:_LONG] + '...' for line in lines[:3]
+  )
 
 
 @contextlib.contextmanager
