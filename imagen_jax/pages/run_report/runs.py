@@ -9,11 +9,14 @@ import dataclasses
 import json
 import pathlib
 import re
+import stat
 
 from imagen_jax.training import hardware, interruptions, metrics
 
 METRICS = 'metrics.jsonl'
 CONFIG = 'config.gin'
+_LARGEST = 1e100  # of the numbers in a chart; float32 ends at 3e38
+_BYTES = 16 << 20  # of a file beside metrics.jsonl; more is none of ours
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Run:
     found = {
       row['step']: float(row[name])
       for row in self.rows
-      if isinstance(row.get(name), int | float)
+      if isinstance(row.get(name), int | float) and abs(row[name]) <= _LARGEST
     }
     return list(found), list(found.values())
 
@@ -48,6 +51,7 @@ class Run:
   def seconds(self) -> float:
     """Between the first report and the last, pauses included."""
     times = [r['time'] for r in self.rows if isinstance(r.get('time'), float)]
+    times = [seconds for seconds in times if 0 <= seconds < 1e12]
     return max(times) - min(times) if times else 0.0
 
 
@@ -110,8 +114,8 @@ def literals(config: str) -> dict[str, object]:
   for name, value in re.findall(pattern, joined, re.MULTILINE):
     try:
       found[name] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-      continue
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+      continue  # the last two: nested too deep
   return found
 
 
@@ -126,8 +130,11 @@ def _lines(path):
 
 
 def _text(path):
-  """A file's text; '' where it cannot be read."""
+  """A file's text; '' where it cannot be read or is no plain file."""
   try:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _BYTES:
+      return ''
     return path.read_text(encoding='utf-8', errors='replace')
   except OSError:
     return ''
@@ -148,5 +155,5 @@ def _json(text):
   """What a JSON text says, or None."""
   try:
     return json.loads(text)
-  except ValueError:
+  except (ValueError, RecursionError):  # the latter: nested too deep
     return None

@@ -46,7 +46,7 @@ def read(directories: Sequence[str]) -> tuple[list[Table], list[str]]:
       except (OSError, ValueError) as e:
         remarks.append(f'scores passed over: {e}')
         continue
-      except (TypeError, KeyError, AttributeError) as e:
+      except (TypeError, KeyError, AttributeError, OverflowError) as e:
         remarks.append(f'scores passed over: {path} is damaged ({e!r})')
         continue
       for table in tables:
@@ -69,6 +69,7 @@ def _listing(given):
     path
     for depth in range(_DEPTH + 1)
     for path in sorted(root.glob('/'.join(['*'] * depth + [FILE])))
+    if path.is_file()  # a pipe would never end
   ]
   if not paths:
     raise ValueError(
@@ -92,7 +93,7 @@ def _tables(path, name):
   """The tables of one file."""
   try:
     found = json.loads(path.read_text(encoding='utf-8'))
-  except ValueError as e:
+  except (ValueError, RecursionError) as e:  # the latter: nested too deep
     raise ValueError(f'{path} is no JSON') from e
   if not isinstance(found, dict):
     raise ValueError(f'{path} holds no scores')
@@ -159,7 +160,7 @@ def _of_splits(path, name, splits):
   """Of `evaluate --split`: shares in percent with their intervals."""
   try:
     settings = json.loads((path.parent / records.FILE).read_text())
-  except (OSError, ValueError) as e:
+  except (OSError, ValueError, RecursionError) as e:
     raise ValueError(
       f'{path} has no readable {records.FILE} beside it, which says how it was '
       'measured'
