@@ -15,7 +15,8 @@ from imagen_jax.training import hardware, interruptions, metrics
 
 METRICS = 'metrics.jsonl'
 CONFIG = 'config.gin'
-_LARGEST = 1e100  # of the numbers in a chart; float32 ends at 3e38
+# Of the numbers in a chart; those of float32 lie between 1e-45 and 3e38.
+_LEAST, _LARGEST = 1e-100, 1e100
 _BYTES = 16 << 20  # of a file beside metrics.jsonl; more is none of ours
 
 
@@ -36,7 +37,7 @@ class Run:
   def series(self, name: str) -> tuple[list[int], list[float]]:
     """(steps, values) of a scalar; of a step written twice the later one."""
     found = {
-      row['step']: float(row[name])
+      row['step']: float(row[name]) if abs(row[name]) > _LEAST else 0.0
       for row in self.rows
       if isinstance(row.get(name), int | float) and abs(row[name]) <= _LARGEST
     }
