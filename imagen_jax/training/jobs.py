@@ -64,6 +64,7 @@ class TrainConfig:
   max_skipped: int = 0
   watchdog_seconds: int = 900  # without a step until it is told; 0 = never
   profile_steps: tuple[int, int] | None = None  # first, end; None = no trace
+  wandb: str | None = None  # project of Weights & Biases; None = not there
   log_every: int = 100  # steps
   validate_every: int = 2_000  # steps
   validation_batches: int = 8  # of batch_size pictures
