@@ -65,7 +65,7 @@ def repaint_step(step, known, mask, keys, grid, resamples: int):
 
     z = step(z, x0, before, levels, noise, denoise, **learned)
     z = keep(z, 0)
-    # The last step keeps x0 (see `samplers.segment`): nothing to do again.
+    # The last step keeps x0 (as `loop.rows` says): nothing to do again.
     times = jnp.where(levels.next == levels.now, 1, resamples)
     return jax.lax.fori_loop(1, times, again, z)
 

@@ -1,4 +1,4 @@
-"""Samplers: step functions and the one loop that runs them (Imagen app. A).
+"""Samplers: the step functions (Imagen app. A); `sampling/loop.py` runs them.
 
 The only contract with the network is `denoise(z [b, h, w, c], logsnr [b]) ->
 x0 [b, h, w, c]`: guidance and thresholding are wrapped around it beforehand.
@@ -7,15 +7,7 @@ A step function takes z at one level of noise to z at the next:
   step(z, x0, before, levels, noise, denoise) -> z     all [b, h, w, c]
 
 where x0 is the x-prediction at z, `before` that of the step before, noise is
-standard normal, and only Heun's method calls `denoise` once more. Keep the
-number of programs small: `segment` compiled once runs any stretch of any grid
-of its length.
-
-  program = compiled_segment(make_denoise, lambda inputs: ddim_step)
-  carry = start(z)
-  for i in range(0, steps, 8):
-    carry = program(carry, i, 8, grid, keys, inputs)
-  images = carry.z
+standard normal, and only Heun's method calls `denoise` once more.
 """
 
 from typing import NamedTuple
@@ -45,17 +37,6 @@ class Denoised(NamedTuple):
 
   x0: jax.Array  # [b, h, w, c]
   f: jax.Array  # [b, h, w, c]
-
-
-class Carry(NamedTuple):
-  """What goes from step to step, each [b, h, w, c] float32.
-
-  After the last step z is the result. x0 is the latest x-prediction, hence
-  also a preview.
-  """
-
-  z: jax.Array
-  x0: jax.Array
 
 
 def ddpm_step(z, x0, before, levels, noise, denoise, *, gamma: float = 0.3):
@@ -134,14 +115,9 @@ def heun_step(z, x0, before, levels, noise, denoise):
     gain = 0.5 * jnp.expm1((levels.next - levels.now) / 2)
     return euler + alpha_s * gain * (denoise(euler, logsnr) - x0)
 
-  # The last step keeps x0 (see `segment`): nothing to correct.
+  # The last step keeps x0 (see `loop.rows`): nothing to correct.
   last = levels.next == levels.now
   return jax.lax.cond(last, lambda: euler, corrected)
-
-
-def start(z) -> Carry:
-  """The carry before step 0, from pure noise z [b, h, w, c]."""
-  return Carry(z=z, x0=jnp.zeros_like(z))
 
 
 def draw_noise(keys, i, shape) -> jax.Array:
@@ -156,77 +132,11 @@ def draw_noise(keys, i, shape) -> jax.Array:
   return jax.vmap(draw)(keys)
 
 
-def segment(denoise, carry: Carry, i, length, grid, step, keys) -> Carry:
-  """Runs steps i .. i + length - 1, or as far as the grid goes.
-
-  i, length and grid may all be traced. The loop counts to a traced end, so
-  its body compiles the same for every stretch: segments in a row give what
-  one run gives, bit for bit, and no step is computed in vain. (A `lax.scan` has
-  a fixed length: another program for the remainder, or a branch in every step
-  not taken, which copies the carry: 1.4 s a segment at 1024 px on a CPU.)
-
-  Args:
-    denoise: (z [b, h, w, c], logsnr [b]) -> x0 [b, h, w, c].
-    carry: from `start` or from the segment before.
-    i: the first step.
-    length: number of steps.
-    grid: [n + 1], rising logsnr: step j goes from grid[j] to grid[j + 1]. It
-      may be padded with inf behind (`grids`). The step to the last finite
-      entry returns the x-prediction, as if that entry were a clean picture.
-    step: a step function, see the module's docstring.
-    keys: one jax key per picture, [b].
-  """
-  grid = jnp.asarray(grid)
-  steps = jnp.sum(jnp.isfinite(grid)) - 1
-
-  def body(i, carry):
-    now = grid[i]
-    last = i + 1 == steps
-    levels = Levels(
-      before=grid[jnp.maximum(i - 1, 0)],
-      now=now,
-      next=jnp.where(last, now, grid[i + 1]),
-    )
-    x0 = denoise(carry.z, jnp.full(carry.z.shape[0], now))
-    noise = draw_noise(keys, i, carry.z.shape[1:])
-    z = take(step, carry.z, x0, carry.x0, levels, noise, denoise)
-    x0 = x0.x0 if isinstance(x0, Denoised) else x0
-    return Carry(z=jnp.where(last, x0, z), x0=x0)
-
-  return jax.lax.fori_loop(i, jnp.minimum(i + length, steps), body, carry)
-
-
 def take(step, z, x0, before, levels, noise, denoise):
   """One step, from what `denoise` gave: x0 or `Denoised`."""
   if isinstance(x0, Denoised):
     return step(z, x0.x0, before, levels, noise, denoise, f=x0.f)
   return step(z, x0, before, levels, noise, denoise)
-
-
-def sample(denoise, z, grid, step, keys) -> jax.Array:
-  """From noise z [b, h, w, c] to the last x-prediction [b, h, w, c].
-
-  `grid` is one of `grids`, unpadded; see `segment`.
-  """
-  length = grid.shape[0] - 1
-  return segment(denoise, start(z), 0, length, grid, step, keys).z
-
-
-def compiled_segment(make_denoise, make_step, wrap=lambda run: run):
-  """`segment` as one program: (carry, i, length, grid, keys, inputs) -> carry.
-
-  `make_denoise(inputs) -> denoise` and `make_step(inputs) -> step` bring
-  parameters and conditions in as arguments: closed over, they would be compiled
-  in as constants. The carry is donated, so do not use it again. Call this once
-  and keep the result: each call makes a program of its own. `wrap` may spread
-  what is compiled over devices.
-  """
-
-  def run(carry, i, length, grid, keys, inputs):
-    denoise, step = make_denoise(inputs), make_step(inputs)
-    return segment(denoise, carry, i, length, grid, step, keys)
-
-  return jax.jit(wrap(run), donate_argnums=0)
 
 
 def _sigma_ratio(levels: Levels) -> jax.Array:

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from imagen_jax import stages
-from imagen_jax.diffusion import layouts, samplers
+from imagen_jax.diffusion import layouts
 from imagen_jax.sampling import (
   bundles,
   denoising,
+  loop,
   placement,
   stage_programs,
   stage_sampler,
@@ -31,7 +32,7 @@ class Sampler:
 
   programs: dict  # name -> what `jax.jit(f).trace(...)` gives
   params: dict  # shapes, each with its sharding
-  carry: samplers.Carry  # the same: the pictures between two steps
+  carry: loop.Carry  # the same: the pictures between two steps
   pictures: int  # drawn at once, by all devices
 
 

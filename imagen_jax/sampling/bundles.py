@@ -148,8 +148,8 @@ class Observer:
 PLAIN, ANY, NOBODY = Canvas(), Devices(), Observer()
 
 
-def widened(pictures, pixels):
+def widened(pictures, pixels, numpy=np):
   """[n, h, w, ...] with borders continued by so many pixels each way."""
   around = [(0, 0), (pixels, pixels), (pixels, pixels)]
   around += [(0, 0)] * (pictures.ndim - 3)
-  return np.pad(pictures, around, 'edge')
+  return numpy.pad(pictures, around, 'edge')

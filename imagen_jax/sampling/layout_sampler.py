@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from imagen_jax.diffusion import conditioning, guidance, layouts, samplers
-from imagen_jax.sampling import bundles
+from imagen_jax.sampling import bundles, loop
 from imagen_jax.stages import layout_stage
 
 BATCH = 8  # layouts in one compiled call
@@ -35,13 +35,13 @@ def draw(stage, params, conditions, seeds):
       mask=conditions.mask,
       negative=conditions.negative,
     ).rows(rows)
-    part = _program(stage)(params, told, seeds.rows(rows))
+    part = program(stage)(params, told, seeds.rows(rows))
     drawn.append(np.asarray(part)[: n - first])
   return np.concatenate(drawn)
 
 
 @functools.lru_cache(maxsize=8)
-def _program(stage):
+def program(stage):
   """(params, conditions, seeds) -> boxes, compiled once for a stage."""
   network = layout_stage.network(stage)
   layout = stage.layout
@@ -72,7 +72,7 @@ def _program(stage):
         x0 = guidance.combine(x0, predict(z, logsnr, null), stage.guidance)
       return jnp.clip(x0, -_LIMIT, _LIMIT)
 
-    vectors = samplers.sample(denoise, z, grid, samplers.dpmpp_2m_step, steps)
+    vectors = loop.sample(denoise, z, grid, samplers.dpmpp_2m_step, steps)
     return layouts.from_vectors(layout, vectors)
 
   return jax.jit(run)

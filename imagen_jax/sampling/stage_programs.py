@@ -4,7 +4,8 @@ Weights, texts, seeds, levels and the weight of guidance are arguments: a
 program depends on the shapes and on what changes its structure alone. Each
 picture has keys of its own, made from (seed, resolution, index, purpose).
 
-  begin   noise, levels, conditions           run     some steps
+  begin   noise, levels, conditions
+  run     some steps, of any number; run_all  all of a fixed number
   finish  uint8 [b, h, w, 3] and whether finite
   figures what thresholding and guidance do at a step
 """
@@ -25,9 +26,8 @@ from imagen_jax.diffusion import (
   layouts,
   process,
   repainting,
-  samplers,
 )
-from imagen_jax.sampling import bundles, denoising, placement
+from imagen_jax.sampling import bundles, denoising, loop, placement
 
 # Purposes of a picture's keys; the values are part of what a seed means.
 _START, _AUGMENT, _STEPS, _REPAINT = 0, 1, 2, 3
@@ -50,6 +50,7 @@ class Programs(NamedTuple):
 
   begin: Callable
   run: Callable
+  run_all: Callable
   finish: Callable
   figures: Callable
 
@@ -98,15 +99,21 @@ def make(stage, sampling, size, resamples, mesh):
       step, inputs.known, inputs.mask, inputs.keys, inputs.levels, resamples
     )
 
-  run = samplers.compiled_segment(
-    lambda inputs: denoising.make_denoise(stage, sampling, *inputs),
+  def make_denoise(inputs):
+    return denoising.make_denoise(stage, sampling, *inputs)
+
+  def over_devices(*numbers):
+    """Of the carry, these numbers, keys, and weights with their inputs."""
+    specs = (each, *numbers, each, (everywhere, shared))
+    return lambda run: placement.spread(run, mesh, specs, each)
+
+  run = loop.compiled_segment(
+    make_denoise,
     make_step,
-    wrap=lambda run: placement.spread(
-      run,
-      mesh,
-      (each, everywhere, everywhere, everywhere, each, (everywhere, shared)),
-      each,
-    ),
+    over_devices(everywhere, everywhere, everywhere),
+  )
+  run_all = loop.compiled_scan(
+    make_denoise, make_step, over_devices(everywhere)
   )
 
   def begin(params, seeds, conditions, numbers, start, kept):
@@ -140,7 +147,7 @@ def make(stage, sampling, size, resamples, mesh):
       weights=denoising.guidance_weights(sampling, levels, numbers.guidance),
       **known,
     )
-    return samplers.start(z), keys(_STEPS), levels, inputs
+    return loop.start(z), keys(_STEPS), levels, inputs
 
   def finish(z):
     return images.to_uint8(z), jnp.all(jnp.isfinite(z), axis=(1, 2, 3))
@@ -160,7 +167,9 @@ def make(stage, sampling, size, resamples, mesh):
   figures = placement.spread(
     figures, mesh, (each, everywhere, everywhere, shared), each
   )
-  return Programs(jax.jit(begin), run, jax.jit(finish), jax.jit(figures))
+  return Programs(
+    jax.jit(begin), run, run_all, jax.jit(finish), jax.jit(figures)
+  )
 
 
 def _picture_keys(stage, seeds):

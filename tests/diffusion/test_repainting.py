@@ -12,6 +12,7 @@ from imagen_jax.diffusion import (
   samplers,
   schedules,
 )
+from imagen_jax.sampling import loop
 
 # Two pixels of deviation 1 that go together: corr(a, b) = 0.9.
 CORRELATION = 0.9
@@ -48,7 +49,7 @@ def drawn():
     step = repainting.repaint_step(
       samplers.ddpm_step, known, mask, keys[0], grid, resamples
     )
-    return samplers.sample(_pair_denoise, z, grid, step, keys[1])
+    return loop.sample(_pair_denoise, z, grid, step, keys[1])
 
   return {n: np.asarray(run(n))[:, 0, :, 0] for n in (1, 10)}
 

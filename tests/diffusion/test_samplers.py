@@ -14,6 +14,7 @@ from imagen_jax.diffusion import (
   schedules,
   thresholding,
 )
+from imagen_jax.sampling import loop
 
 STEPS = [samplers.ddpm_step, samplers.ddim_step, samplers.dpmpp_2m_step]
 
@@ -56,7 +57,7 @@ def _flow_end(z, logsnr):
 )
 def test_order_of_convergence_to_the_probability_flow(step, order, error):
   z = _z().astype(np.float64)
-  program = samplers.compiled_segment(
+  program = loop.compiled_segment(
     lambda inputs: _gaussian_denoise, lambda inputs: step
   )
   errors = []
@@ -74,7 +75,7 @@ def test_order_of_convergence_to_the_probability_flow(step, order, error):
 @jax.jit
 def _gaussian_ddpm(z, grid, keys, gamma):
   step = functools.partial(samplers.ddpm_step, gamma=gamma)
-  return samplers.sample(_gaussian_denoise, z, grid, step, keys)
+  return loop.sample(_gaussian_denoise, z, grid, step, keys)
 
 
 def _gaussian_ddpm_moments(logsnr, gamma):
@@ -113,7 +114,7 @@ def test_sde_steps_draw_the_data():
   step = samplers.dpmpp_2m_sde_step
   grid = grids.grid(grids.uniform_logsnr, schedules.Cosine(), 48)
   run = jax.jit(
-    lambda z, keys: samplers.sample(_gaussian_denoise, z, grid, step, keys)
+    lambda z, keys: loop.sample(_gaussian_denoise, z, grid, step, keys)
   )
   got = run(_z(4, 64), _keys(4))
   # Four standard errors, and what 48 steps leave.
@@ -137,9 +138,7 @@ def test_heun_calls_the_network_once_in_the_last_step():
     return 0.5 * z
 
   grid = jnp.float32([-4, -1, 2, 20])
-  samplers.sample(
-    denoise, jnp.asarray(_z()), grid, samplers.heun_step, _keys(3)
-  )
+  loop.sample(denoise, jnp.asarray(_z()), grid, samplers.heun_step, _keys(3))
   jax.effects_barrier()
   assert sorted(levels) == [-4, -1, -1, 2, 2]
 
@@ -170,7 +169,7 @@ def _make_extreme(inputs):
 
 @functools.cache
 def _extreme_program(step):
-  return samplers.compiled_segment(_make_extreme, lambda inputs: step)
+  return loop.compiled_segment(_make_extreme, lambda inputs: step)
 
 
 def _sample_extreme(step, kind, steps, x0, perfect):
@@ -234,7 +233,7 @@ def _inputs(b=3):
 
 @functools.cache
 def _network_program(step):
-  return samplers.compiled_segment(_network, lambda inputs: step)
+  return loop.compiled_segment(_network, lambda inputs: step)
 
 
 def _grid(steps, schedule=None, capacity=STEPS_COMPILED):
@@ -244,7 +243,7 @@ def _grid(steps, schedule=None, capacity=STEPS_COMPILED):
 
 def _run(program, z, grid, keys, inputs, length):
   """All steps in segments of `length`."""
-  carry = samplers.start(jnp.asarray(z))
+  carry = loop.start(jnp.asarray(z))
   for i in range(0, len(grid) - 1, length):
     carry = program(carry, i, length, grid, keys, inputs)
   return np.asarray(carry.z)
@@ -266,7 +265,7 @@ def test_segments_equal_the_unsegmented_sample():
   @jax.jit
   def unsegmented(z, grid, keys, inputs):
     step = samplers.ddpm_step
-    return samplers.sample(_network(inputs), z, grid, step, keys)
+    return loop.sample(_network(inputs), z, grid, step, keys)
 
   # Without padding: the capacity does not matter either.
   exact = _grid(11, capacity=11)
@@ -283,7 +282,7 @@ def test_the_last_step_returns_the_x_prediction(schedule):
   program = _network_program(samplers.ddpm_step)
   steps = 6
   grid = _grid(steps, schedule)
-  carry = samplers.start(jnp.asarray(_z()))
+  carry = loop.start(jnp.asarray(_z()))
   carry = program(carry, 0, steps - 1, grid, _keys(3), _inputs())
   # The network is called at t = 1 / steps, not at the end of the grid.
   level = jnp.full(3, grid[steps - 1])
@@ -300,7 +299,7 @@ def test_the_last_step_returns_the_x_prediction(schedule):
 def test_first_step_of_dpmpp_2m_is_ddim():
   first = [
     _network_program(step)(
-      samplers.start(jnp.asarray(_z())), 0, 1, _grid(6), _keys(3), _inputs()
+      loop.start(jnp.asarray(_z())), 0, 1, _grid(6), _keys(3), _inputs()
     )
     for step in (samplers.ddim_step, samplers.dpmpp_2m_step)
   ]
@@ -309,7 +308,7 @@ def test_first_step_of_dpmpp_2m_is_ddim():
 
 def test_the_carry_is_donated_and_previews():
   program = _network_program(samplers.ddim_step)
-  carry = samplers.start(jnp.asarray(_z()))
+  carry = loop.start(jnp.asarray(_z()))
   after = program(carry, 0, 2, _grid(6), _keys(3), _inputs())
   assert carry.z.is_deleted() and carry.x0.is_deleted()
   assert np.abs(after.x0).max() <= 1 and np.any(after.x0 != after.z)

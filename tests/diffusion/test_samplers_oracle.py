@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from imagen_jax.diffusion import process, samplers, thresholding
+from imagen_jax.sampling import loop
 
 DATA = pathlib.Path(__file__).parents[1] / 'data' / 'samplers'
 KINDS = {'epsilon': 'eps', 'sample': 'x0', 'v_prediction': 'v'}
@@ -66,7 +67,7 @@ def _toy_inputs(case, prediction, mode):
 @functools.cache
 def _toy_program(step, **settings):
   step = functools.partial(step, **settings) if settings else step
-  return samplers.compiled_segment(_make_toy, lambda inputs: step)
+  return loop.compiled_segment(_make_toy, lambda inputs: step)
 
 
 def _cases(sampler):
@@ -87,7 +88,7 @@ def _close(got, expected):
 def _follow(program, name, inputs):
   """Compares z and x0 after every step, by segments of one step."""
   data, _ = _oracle()
-  carry = samplers.start(jnp.asarray(data['x_init']))
+  carry = loop.start(jnp.asarray(data['x_init']))
   keys = jax.random.split(jax.random.key(0), 3)
   for i, x in enumerate(data[f'{name}/x']):
     carry = program(carry, i, 1, inputs['grid'], keys, inputs)

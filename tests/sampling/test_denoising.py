@@ -17,7 +17,7 @@ import pytest
 
 from imagen_jax import stages
 from imagen_jax.diffusion import grids, process, samplers, schedules
-from imagen_jax.sampling import denoising
+from imagen_jax.sampling import denoising, loop
 
 LOW, HIGH, STEPS, WEIGHT = -6.0, 7.0, 4, 3.0
 RANGE = (-3.0, 4.0)
@@ -177,7 +177,7 @@ def _program(sampler):
       return jax.lax.switch(threshold, thresholds, x0)
 
     step = denoising.step_function(_sampling(sampler, 'none', 'constant'))
-    return samplers.sample(denoise, jnp.asarray(Z), levels, step, None)
+    return loop.sample(denoise, jnp.asarray(Z), levels, step, None)
 
   return jax.jit(run)
 
