@@ -71,7 +71,7 @@ def write(path, text):
   """Whole or not at all: a browser may be reading it."""
   fresh = path.with_name(f'.{uuid.uuid4().hex[:8]}.html')
   try:
-    fresh.write_text(text, encoding='utf-8')
+    fresh.write_text(text, encoding='utf-8', errors='replace')
     fresh.replace(path)
   finally:
     fresh.unlink(missing_ok=True)

@@ -125,7 +125,7 @@ def train(config, workdir):
       )
     state, start = resume(state)
     saving = saving_lib.Saving(checkpoints, run)
-    metrics_log = metrics_lib.Metrics(workdir, start)
+    metrics_log = metrics_lib.Metrics(workdir, start, config.wandb)
     hardware.note(workdir, start, mesh.devices.flat)
     learning_rate = config.learning_rate.schedule()
     progress = metrics_lib.Progress(start, config.steps, config.batch_size)

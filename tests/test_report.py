@@ -4,15 +4,19 @@ import base64
 import html.parser
 import io
 import json
+import os
 import re
+import resource
 
+import numpy as np
 import PIL.Image
 import pytest
 
 from imagen_jax import report
+from imagen_jax.files import pictures
 from imagen_jax.training import hardware
 from tests.pages.run_report import test_score_files as scores
-from tests.support import work
+from tests.support import bombs, work
 
 
 class Reader(html.parser.HTMLParser):
@@ -120,6 +124,80 @@ def test_large_sheets_are_made_smaller(tmp_path):
   small = PIL.Image.open(io.BytesIO(base64.b64decode(data)))
   assert small.width <= 1024 and small.width / small.height == 0.5
   assert 'of 11 sheets in samples/; step_00000050.png cannot be read' in text
+
+
+def test_sheets_that_are_none_are_left_out(tmp_path):
+  path = work.make(tmp_path)
+  samples = path / 'samples'
+  for step in range(10, 101, 10):
+    (samples / f'step_{step:08d}.png').unlink()
+  files = [bombs.png(12_000, 12_000), bombs.png(60_000, 60_000)]
+  files.append(bombs.png(12_000, 7_000))  # less than Pillow warns of
+  good = pictures.png(np.zeros([40, 20, 3], np.uint8), {})
+  files.append(bombs.with_text(good, 'x', 200))
+  for number, data in enumerate(files):
+    (samples / f'step_{number}.png').write_bytes(data)
+  os.mkfifo(samples / 'step_4.png')
+  (samples / 'step_5.png').symlink_to('/dev/zero')
+  (samples / 'step_6.png').write_bytes(good)
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  text, reader = written(path)
+  grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+  assert reader.tags.count('img') == 1 and '1 of 7 sheets' in text
+  assert grown < 200_000  # kB
+
+
+@pytest.mark.parametrize(
+  'line',
+  [
+    '"loss": Infinity',
+    f'"loss": {"9" * 400}',
+    f'"loss": -{"9" * 400}',
+    '"loss": 1e308, "grad_norm": -1e308',
+    f'"time": {"9" * 400}, "loss": 1e-320',
+    '"time": 1e300, "loss": 0.5',
+    '"peak_share": 1e308, "images_per_second": 1e308',
+    '"validation_caption_gap": -1e308, "loss_logsnr_above_6": 1e308',
+    '"new": 1e99',
+    '"new": -1e99',
+    '"loss": ' + '[' * 50_000,
+    '"\\ud800": 1, "loss": 2',
+  ],
+)
+def test_numbers_of_any_size_are_borne(tmp_path, line):
+  path = work.make(tmp_path)
+  with open(path / 'metrics.jsonl', 'a') as file:
+    file.write(f'{{"step": 102, {line}}}\n{{"step": 104, {line}}}\n')
+  text, _ = written(path)
+  assert 'Training loss' in text
+
+
+@pytest.mark.parametrize(
+  ('name', 'text'),
+  [
+    ('hardware.jsonl', '[' * 50_000),
+    ('hardware.jsonl', '{"step": ' + '9' * 400 + '}'),
+    ('stopped.json', '{"reason":' * 50_000),
+    ('samples/captions.json', '[' * 50_000),
+    ('samples/captions.json', '["\\ud800"]'),
+    ('config.gin', 'train.TrainConfig.steps = "x"'),
+    ('config.gin', 'train.TrainConfig.steps = ' + '9' * 400),
+    ('config.gin', 'train.TrainConfig.batch_size = ' + '(' * 5_000),
+    ('config.gin', 'optimizers.LearningRate.peak = 1e400'),
+    ('config.gin', 'optimizers.LearningRate.warmup = ' + '1' * 400),
+  ],
+)
+def test_files_beside_the_metrics_may_hold_anything(tmp_path, name, text):
+  path = work.make(tmp_path)
+  (path / name).write_text(text)
+  assert 'Training loss' in written(path)[0]
+
+
+@pytest.mark.parametrize('name', ['hardware.jsonl', 'config.gin'])
+def test_pipes_beside_the_metrics_are_not_opened(tmp_path, name):
+  path = work.make(tmp_path, config='')
+  os.mkfifo(path / name)
+  assert 'Training loss' in written(path)[0]
 
 
 def test_a_run_with_little_to_tell(tmp_path, capsys):

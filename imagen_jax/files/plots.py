@@ -179,8 +179,10 @@ def axes(panel: Panel) -> tuple[Axis, Axis]:
 def ticks(values: Sequence[float]) -> list[float]:
   """Round numbers around all of the values: four to seven, evenly apart."""
   low, high = (min(values), max(values)) if values else (0.0, 1.0)
-  if high - low < 1e-9 * max(1.0, abs(high)):
-    low, high = low - 0.5, high + 0.5
+  size = max(1.0, abs(low), abs(high))
+  if high - low < 1e-9 * size:
+    room = max(0.5, 1e-6 * size)
+    low, high = low - room, high + room
   rough = (high - low) / 5
   power = 10.0 ** math.floor(math.log10(rough))
   step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough)

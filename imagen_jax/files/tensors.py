@@ -24,6 +24,16 @@ _DTYPES = {
 _ITEM_SIZES = {'I64': 8, 'I32': 4, 'I16': 2, 'I8': 1, 'U8': 1, 'BOOL': 1}
 _LISTED = 12  # names in an error message
 MAX_HEADER = 100_000_000  # bytes, the library's own limit
+_NAME = 200  # characters of a name, or an entry, in an error message
+# What a header that is damaged raises.
+DAMAGE = (
+  ValueError,
+  TypeError,
+  KeyError,
+  AttributeError,
+  RecursionError,
+  OSError,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +50,7 @@ def safetensors(folder: remote.Folder, file: str) -> dict[str, Tensor]:
 
   Read here and not by the library: in blocks, from buckets too, with
   bfloat16, and without mapping the file, whose pages would count as memory.
+  Raises ValueError with the remedy where the file is not whole and plain.
   """
   where = f'{folder}/{file}'
   try:
@@ -48,23 +59,14 @@ def safetensors(folder: remote.Folder, file: str) -> dict[str, Tensor]:
     if what:
       raise impostors.Impostor(f'{where} {what}')
     start = folder.read(file, 0, 8)
-    length = int.from_bytes(start, 'little')
-    if not 0 < length <= size - 8:
-      raise ValueError(f'a header of {length} bytes in a file of {size}')
-    if length > MAX_HEADER:
-      raise ValueError(f'a header of {length:,} bytes')
-    header = json_files.parse(
-      folder.read(file, 8, 8 + length), 'its header', unique=True
-    )
-    header.pop('__metadata__', None)
-    for name, entry in header.items():
-      _check_entry(name, entry)
-    ends = [entry['data_offsets'][1] for entry in header.values()]
+    length = header_length(start, size)
+    entries = parse_header(folder.read(file, 8, 8 + length))
+    ends = [entry['data_offsets'][1] for entry in entries.values()]
   except FileNotFoundError as error:
     raise ValueError(f'{where} is missing; copy the directory again') from error
   except impostors.Impostor:
     raise
-  except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+  except DAMAGE as error:
     raise ValueError(
       f'{where} is damaged ({error}); copy it again or export it again'
     ) from error
@@ -76,19 +78,50 @@ def safetensors(folder: remote.Folder, file: str) -> dict[str, Tensor]:
     )
   return {
     name: _tensor(folder, file, name, entry, start)
-    for name, entry in header.items()
+    for name, entry in entries.items()
   }
+
+
+def header_length(start: bytes, size: int) -> int:
+  """Bytes of the header, from the file's first eight; ValueError = no file."""
+  length = int.from_bytes(start, 'little')
+  if not 0 < length <= min(size - 8, MAX_HEADER):
+    raise ValueError(f'a header of {length} bytes in a file of {size}')
+  return length
+
+
+def parse_header(text: bytes) -> dict[str, dict]:
+  """The header's entry of each tensor: dtype, shape, data_offsets.
+
+  Raises one of DAMAGE unless each name is there once, and the tensors lie one
+  behind the other: of two in one place, one is not what was saved.
+  """
+  entries = json_files.parse(text, 'its header', unique=True)
+  entries.pop('__metadata__', None)
+  for name, entry in entries.items():
+    _check_entry(name, entry)
+  end = 0
+  in_order = sorted(entries.items(), key=lambda item: item[1]['data_offsets'])
+  for name, entry in in_order:
+    first, last = entry['data_offsets']
+    if first != end or last < first:
+      raise ValueError(
+        f'{name[:_NAME]} lies at {first} to {last} where {end} is next: '
+        'tensors overlap or leave a gap'
+      )
+    end = last
+  return entries
 
 
 def _check_entry(name, entry):
   """Raises ValueError where a tensor's entry of the header is none."""
   whole = all(
-    isinstance(n, int) and n >= 0
+    type(n) is int and 0 <= n < 2**48
     for n in (*entry['shape'], *entry['data_offsets'])
   )
   pair = len(entry['data_offsets']) == 2
   if not (whole and pair and isinstance(entry['dtype'], str)):
-    raise ValueError(f'{name} is {entry}')
+    raise ValueError(f'{name[:_NAME]} is {str(entry)[:_NAME]}')
 
 
 def _tensor(folder, file, name, entry, start):

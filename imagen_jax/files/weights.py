@@ -17,6 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from imagen_jax.files import impostors
+from imagen_jax.files import tensors as tensors_lib
 
 _SAFETENSORS_NAMES = {
   'float32': 'F32',
@@ -183,13 +184,22 @@ def load(path):
   Raises ValueError with the remedy where the file is missing or damaged.
   """
   try:
+    _check_header(path)
     flat = safetensors.numpy.load_file(str(path))
   except FileNotFoundError as e:
     raise ValueError(f'{path} is missing; copy the directory again') from e
-  except (safetensors.SafetensorError, OSError) as e:
+  except (safetensors.SafetensorError, *tensors_lib.DAMAGE) as e:
     refuse_other(path)
     raise ValueError(f'{path} is damaged ({e}); copy or export it again') from e
   try:
     return unflatten({k: v.astype(np.float32) for k, v in flat.items()})
   except ValueError as e:
     raise ValueError(f'{path} is no tree of weights: {e}') from e
+
+
+def _check_header(path):
+  """Raises where tensors share a place or a name, which the library takes."""
+  with open(path, 'rb') as file:
+    size = os.fstat(file.fileno()).st_size
+    length = tensors_lib.header_length(file.read(8), size)
+    tensors_lib.parse_header(file.read(length))

@@ -12,23 +12,20 @@ import dataclasses
 import errno
 import hmac
 import http
-import http.cookies
 import http.server
+import io
 import ipaddress
 import re
 import socket
 import socketserver
 import sys
-import threading
-import time
 import traceback
 import urllib.parse
 from collections.abc import Callable, Mapping
 
+from imagen_jax.pages import connections, parsing
+
 BODY = 32 << 10  # bytes of a form at most
-FIELDS = 32  # of a form at most
-CONNECTIONS = 512  # at a time; a browser keeps up to six open
-IDLE = 30  # seconds that a connection may say nothing
 _LINGER = 3  # seconds in which what nobody reads may still arrive
 TOKEN = re.compile(r'[A-Za-z0-9_-]{16,200}')
 HTML = 'text/html; charset=utf-8'
@@ -156,7 +153,7 @@ class Server(http.server.ThreadingHTTPServer):
     self.page = page
     self.token = token
     self.files = files
-    self._room = threading.BoundedSemaphore(CONNECTIONS)
+    self.room = connections.Room(connections.CONNECTIONS, connections.CLIENT)
     if ':' in host:
       self.address_family = socket.AF_INET6
     super().__init__((host, port), _Handler)
@@ -177,7 +174,7 @@ class Server(http.server.ThreadingHTTPServer):
     return f'http://{host}:{self.server_port}/{query}'
 
   def process_request(self, request, client_address):
-    if not self._room.acquire(blocking=False):
+    if not self.room.enter(request, client_address[0]):
       self.shutdown_request(request)
       return
     super().process_request(request, client_address)
@@ -186,10 +183,11 @@ class Server(http.server.ThreadingHTTPServer):
     try:
       super().process_request_thread(request, client_address)
     finally:
-      self._room.release()
+      self.room.leave(request)
 
   def handle_error(self, request, client_address):
-    if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+    # What a page raises is told in `answer`: this is a client that left.
+    if not isinstance(sys.exception(), OSError):
       traceback.print_exc()
 
   def refusal(self, request: Request, headers: Mapping) -> Response | None:
@@ -226,9 +224,13 @@ class Server(http.server.ThreadingHTTPServer):
   def _strange(self, request, headers):
     """A refusal of what another site's page makes a browser send."""
     host = headers.get('Host', '')
+    if len(headers.get_all('Host', ())) > 1:
+      return line(400, 'error: more than one host is asked for')
     # Another site's name may lead to this address; its token is not ours.
-    if self.token is None and not is_loopback(_name(host)):
-      return line(421, f'error: this page is not {_name(host)[:80]}')
+    if self.token is None and not is_loopback(parsing.host(host)):
+      return line(
+        421, f'error: this page is not {parsing.printable(host)[:80]}'
+      )
     # Pictures of this page, in another site's, or its connections, taken up.
     site, mode = (headers.get(f'Sec-Fetch-{x}') for x in ('Site', 'Mode'))
     if site == 'cross-site' and mode != 'navigate':
@@ -245,13 +247,6 @@ class Server(http.server.ThreadingHTTPServer):
     return hmac.compare_digest(given.encode(), self.token.encode())
 
 
-def _name(host):
-  """'localhost:80' -> 'localhost', '[::1]:80' -> '::1'."""
-  if host.startswith('['):
-    return host[1:].partition(']')[0]
-  return host.partition(':')[0]
-
-
 class _Refused(Exception):
   """Carries the Response to a request that is not read to its end."""
 
@@ -260,10 +255,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
   """Reads requests, within limits, and writes responses."""
 
   protocol_version = 'HTTP/1.1'
-  timeout = IDLE
-  # One packet for small answers, and no waiting for another.
-  wbufsize = -1
-  disable_nagle_algorithm = True
+  disable_nagle_algorithm = True  # an answer is one packet, if it is small
+
+  def setup(self):
+    super().setup()
+    self._incoming = connections.Incoming(self.connection)
+    self.rfile = io.BufferedReader(self._incoming)
+    self.wfile = connections.Outgoing(self.connection)
+    self._is_first = True
+
+  def handle_one_request(self):
+    idle = connections.HEAD if self._is_first else connections.IDLE
+    self._is_first = False
+    self._incoming.wait(idle, connections.HEAD)
+    super().handle_one_request()
 
   def version_string(self):
     return 'imagen_jax'
@@ -281,12 +286,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self._respond('POST')
 
   def _respond(self, method):
+    # What is not read would be taken for the next request.
     unread = False
+    if method == 'GET' and self._has_body():
+      self.close_connection = True
     try:
-      response = self.server.answer(self._request(method))
+      request = self._request(method)
+      with self.server.room.answering(self.connection):
+        response = self.server.answer(request)
     except _Refused as refused:
-      # What was not read would be taken for the next request.
-      unread = self.close_connection = method == 'POST'
+      if method == 'POST':
+        unread = self.close_connection = True
       (response,) = refused.args
     self.send_response(response.status)
     self.send_header('Content-Type', response.kind)
@@ -307,22 +317,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     """Lets what is on its way arrive: else the answer would be lost."""
     self.wfile.flush()
     self.connection.shutdown(socket.SHUT_WR)
-    self.connection.settimeout(_LINGER)
-    end = time.monotonic() + _LINGER
-    while time.monotonic() < end and self.connection.recv(1 << 16):
+    self._incoming.within(_LINGER)
+    while self.rfile.read1(1 << 16):
       pass
+
+  def _has_body(self):
+    lengths = self.headers.get_all('Content-Length', ())
+    return 'Transfer-Encoding' in self.headers or any(
+      length.strip() != '0' for length in lengths
+    )
 
   def _request(self, method):
     try:
       parts = urllib.parse.urlsplit(self.path)
-      query = _fields(parts.query)
+      query = parsing.fields(parts.query)
     except ValueError as e:
       raise _Refused(line(400, 'error: no such address')) from e
     request = Request(
       method=method,
       path=parts.path,
       query=query,
-      cookies=_cookies(self.headers.get('Cookie', '')),
+      cookies=parsing.cookies(self.headers.get('Cookie', '')),
     )
     if refusal := self.server.refusal(request, self.headers):
       raise _Refused(refusal)
@@ -337,7 +352,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     kinds = ('application/x-www-form-urlencoded',)
     body = self._body(BODY, kinds, 'form')
     try:
-      return _fields(body.decode())
+      return parsing.fields(body.decode())
     except ValueError as e:
       raise _Refused(line(400, 'error: the form cannot be read')) from e
 
@@ -348,7 +363,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
   def _body(self, limit, kinds, what):
     """What comes behind the headers, at most `limit` bytes."""
     length = self.headers.get('Content-Length', '')
-    if not re.fullmatch('[0-9]{1,12}', length):
+    is_plain = re.fullmatch('[0-9]{1,12}', length)
+    if not is_plain or 'Transfer-Encoding' in self.headers:
       raise _Refused(line(411, f'error: the length of the {what} is missing'))
     if int(length) > limit:
       raise _Refused(
@@ -356,24 +372,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       )
     if not self.headers.get_content_type().startswith(kinds):
       raise _Refused(line(415, f'error: this is not a {what}'))
-    body = self.rfile.read(int(length))
+    self._incoming.within(connections.seconds(int(length)))
+    try:
+      body = self.rfile.read(int(length))
+    except TimeoutError as e:
+      raise _Refused(line(408, f'error: the {what} came too slowly')) from e
     if len(body) < int(length):
       raise _Refused(line(400, f'error: the {what} was cut off'))
     return body
-
-
-def _fields(text):
-  """{name: value}, the first of each name; ValueError where too many."""
-  pairs = urllib.parse.parse_qsl(
-    text, keep_blank_values=True, max_num_fields=FIELDS
-  )
-  return dict(reversed(pairs))
-
-
-def _cookies(text):
-  """{name: value}; what is no cookie counts as none."""
-  try:
-    jar = http.cookies.SimpleCookie(text)
-  except http.cookies.CookieError:
-    return {}
-  return {name: morsel.value for name, morsel in jar.items()}

@@ -11,16 +11,18 @@ a small machine, so every command keeps the compiled programs on disk:
   JAX_COMPILATION_CACHE_DIR   JAX's own setting, respected where it is set
   otherwise                   imagen_jax/ in the user's cache directory
 
-The files are only a cache: they may be deleted at any time.
+The files are only a cache: they may be deleted at any time. They are code that
+is loaded and run, so that a directory of another user, or one that others may
+write, is not used.
 """
 
 import ctypes
 import functools
 import os
 import pathlib
+import stat
 import sys
 import tempfile
-import warnings
 
 import jax
 
@@ -36,27 +38,23 @@ def enable_cache(directory=None):
   Call it before the first compilation; later ones are kept anyhow.
 
   Returns:
-    The directory as a string, or None where the cache is off or the
-    directory cannot be written (which is a warning, not an error).
+    The directory as a string, or None where the cache is off, or the
+    directory cannot be written or trusted (which is a warning, not an error).
   """
   directory = directory or os.environ.get(CACHE_VARIABLE)
   if directory == 'off':
     jax.config.update('jax_enable_compilation_cache', False)
     return None
   directory = directory or jax.config.jax_compilation_cache_dir
-  try:
-    directory = pathlib.Path(directory or default_cache()).expanduser()
-    directory.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=directory).close()
-  except (OSError, RuntimeError) as e:  # RuntimeError: the user has no home
-    reason = e.strerror if isinstance(e, OSError) else e
-    where = directory or "the user's cache directory"
-    warnings.warn(
-      f'compiled programs are not kept: {where} cannot be written '
-      f'({reason}); set {CACHE_VARIABLE} to a directory that can, or to off',
-      stacklevel=2,
-    )
-    return None
+  if '://' not in str(directory):  # else a bucket, which has rights of its own
+    directory, problem = _own(directory)
+    if problem:
+      print(
+        f'warning: compiled programs are not kept: {problem}, or set '
+        f'{CACHE_VARIABLE} to another directory, or to off',
+        file=sys.stderr,
+      )
+      return None
   jax.config.update('jax_enable_compilation_cache', True)
   jax.config.update('jax_compilation_cache_dir', str(directory))
   # JAX keeps only what took a second to compile. The many small programs
@@ -64,6 +62,49 @@ def enable_cache(directory=None):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
   return str(directory)
+
+
+def _own(directory):
+  """(the directory, made if need be; why it is not used and what to do)."""
+  where = directory or "the user's cache directory"
+  try:
+    path = pathlib.Path(directory or default_cache()).expanduser()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+    if stranger := _stranger(path.resolve()):
+      # Where JAX's own variable names it, JAX would use it all the same.
+      jax.config.update('jax_enable_compilation_cache', False)
+      return path, stranger
+    tempfile.TemporaryFile(dir=path).close()
+  except (OSError, RuntimeError) as e:  # RuntimeError: the user has no home
+    reason = e.strerror if isinstance(e, OSError) else e
+    return where, f'{where} cannot be written ({reason}); let it be written'
+  return path, None
+
+
+def _stranger(path):
+  """Who else could put programs into a directory, in words; None = nobody."""
+  if not hasattr(os, 'geteuid'):
+    return None  # no POSIX: its modes say nothing
+  about = path.stat()
+  if about.st_uid not in (0, os.geteuid()):
+    return (
+      f'{path} belongs to another user ({about.st_uid}), and what is in it '
+      'would be run; give it to this one'
+    )
+  if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    return (
+      f'{path} may be written by others, and what is in it would be run; empty '
+      f'it and `chmod go-w {path}`'
+    )
+  for parent in path.parents:
+    mode = parent.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+      return (
+        f'{path} may be replaced by others, who may write {parent}; `chmod o-w '
+        f'{parent}`'
+      )
+  return None
 
 
 def default_cache():

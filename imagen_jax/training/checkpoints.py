@@ -3,7 +3,9 @@
 Written to a temporary name and renamed, so that a crash at any moment leaves
 the checkpoint before it whole; the same command again resumes from the newest.
 The files are written while training goes on. Every process writes its part of
-the arrays and reads what its devices hold, on whatever mesh.
+the arrays and reads what its devices hold, on whatever mesh. `data` has the
+checksum of every array and of `meta`, and its own: what a disk has altered is
+not resumed from.
 """
 
 import contextlib
@@ -20,6 +22,7 @@ import orbax.checkpoint as ocp
 
 from imagen_jax.files import retrying
 from imagen_jax.parallel import agreements, partitioning, processes
+from imagen_jax.training import checkpoint_files, checksums
 from imagen_jax.training import identity as identity_lib
 from imagen_jax.training import state as state_lib
 
@@ -36,32 +39,11 @@ class Unwritten(ValueError):
   """A checkpoint could not be written."""
 
 
-# What orbax raises for files that are cut short, missing or of another tree,
-# or that cannot be written.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+_DAMAGE = checkpoint_files.DAMAGE
 
 # Where orbax would meet only to agree on whether it is saving. Who fails goes
 # there while the others wait for it elsewhere.
 _PROGRESS = 'set_value'
-
-
-def _goodness(metrics):
-  return -metrics['loss']
-
-
-def _policy(keep, every, best):
-  """Which checkpoints orbax leaves on disk."""
-  kept = ocp.checkpoint_managers
-  policies = [kept.LatestN(keep)]
-  if every:
-    policies.append(kept.EveryNSteps(every))
-  if best:
-    policies.append(
-      kept.BestN(
-        get_metric_fn=_goodness, n=best, keep_checkpoints_without_metrics=False
-      )
-    )
-  return kept.AnyPreservationPolicy(policies)
 
 
 def _does_not_fit(path, error):
@@ -97,13 +79,16 @@ class Checkpoints:
   def __init__(self, workdir, keep=2, every=0, best=0):
     self.directory = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._meetings = agreements.Meetings('checkpoints')
+    if processes.is_first():
+      checkpoint_files.drop_losses(self.directory)
     with agreements.together(_DAMAGE):
       self._manager = ocp.CheckpointManager(
         self.directory,
         item_names=('params', 'ema', 'opt', 'data', 'meta'),
         options=ocp.CheckpointManagerOptions(
-          preservation_policy=_policy(keep, every, best),
-          best_fn=_goodness,  # without it losses are not written
+          preservation_policy=checkpoint_files.policy(keep, every, best),
+          # Without it losses are not written.
+          best_fn=checkpoint_files.goodness,
           cleanup_tmp_directories=True,
           async_options=ocp.options.AsyncOptions(
             barrier_sync_fn=self._meet,
@@ -181,8 +166,30 @@ class Checkpoints:
 
   def _changes(self, step, identity, read):
     """How the checkpoint's identity differs, in words; '' = not at all."""
-    meta = self._read(step, meta=ocp.args.JsonRestore())['meta']
-    return identity_lib.changes(read(meta), identity)
+    items = self._read(
+      step, data=ocp.args.JsonRestore(), meta=ocp.args.JsonRestore()
+    )
+    # First: one digit that a disk has altered would look like another run.
+    self._check(step, checksums.altered_text(items['data'], items['meta']))
+    if not checksums.known(items['data']) and processes.is_first():
+      print(
+        f'note: checkpoint {step} has no checksums, being of an older release: '
+        'whether it is damaged cannot be told',
+        file=sys.stderr,
+      )
+    return identity_lib.changes(read(items['meta']), identity)
+
+  def _check(self, step, altered):
+    """Raises Damaged on all processes where one has found what is altered."""
+    problem = altered and (
+      f'checkpoint {self.directory / str(step)} is damaged: {altered} is not '
+      'what was saved there, by its checksum; copy it again or remove that '
+      'directory'
+    )
+    try:
+      agreements.agree(problem)
+    except agreements.Problem as e:
+      raise Damaged(str(e)) from e
 
   def _read(self, step, **items):
     """Items of a checkpoint; Damaged, on all processes, if one cannot read."""
@@ -229,11 +236,11 @@ class Checkpoints:
     """
     self.wait()
     self._make_room()
+    arrays = {'params': state.params, 'ema': state.ema, 'opt': state.opt}
+    data = checksums.with_sums({'next_batch': step}, arrays, identity)
     items = ocp.args.Composite(
-      params=ocp.args.StandardSave(state.params),
-      ema=ocp.args.StandardSave(state.ema),
-      opt=ocp.args.StandardSave(state.opt),
-      data=ocp.args.JsonSave({'next_batch': step}),
+      **{k: ocp.args.StandardSave(tree) for k, tree in arrays.items()},
+      data=ocp.args.JsonSave(data),
       meta=ocp.args.JsonSave(identity),
     )
     metrics = None
@@ -322,8 +329,10 @@ class Checkpoints:
     # Looked for before arrays are read: orbax stops half-way at one that does
     # not fit, and what it leaves of the others is told when Python ends.
     path = self.directory / str(step)
-    misfit = _misfit(path / 'params', state.params, 'parameter')
-    misfit = misfit or _misfit(path / 'opt', state.opt, "the optimizer's")
+    misfit = checkpoint_files.misfit(path / 'params', state.params, 'parameter')
+    misfit = misfit or checkpoint_files.misfit(
+      path / 'opt', state.opt, "the optimizer's"
+    )
     if misfit:
       misfit = (
         f'checkpoint {path} is of another model, optimizer or release: '
@@ -342,37 +351,13 @@ class Checkpoints:
       data=ocp.args.JsonRestore(),
       meta=ocp.args.JsonRestore(),
     )
-    restored = state_lib.TrainState(
-      step=partitioning.put_whole(
-        np.asarray(step, np.int32), state.step.sharding
-      ),
-      params=items['params'],
-      ema=items['ema'],
-      opt=items['opt'],
-    )
-    return restored, items['data'], items['meta']
-
-
-def _misfit(directory, tree, kind):
-  """What a saved tree has that `tree` has not, or the reverse; or None."""
-  try:
-    saved = ocp.PyTreeCheckpointHandler().metadata(directory)
-    there, here = (_shapes(tree) for tree in (saved.tree, tree))
-  except (*_DAMAGE, AttributeError):
-    return None  # it cannot even be listed
-  for name in sorted(there.keys() | here.keys()):
-    a, b = (shapes.get(name, 'not there') for shapes in (there, here))
-    if a != b:
-      return f'{kind} {name} is {a} in it and {b} here'
-  return None
-
-
-def _shapes(tree):
-  """{path: shape} of arrays, or of what orbax tells of them."""
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
+    data, meta = items['data'], items['meta']
+    self._check(step, checksums.altered_text(data, meta))
+    arrays = {name: items[name] for name in ('params', 'ema', 'opt')}
+    self._check(step, checksums.altered_array(data, arrays))
+    number = np.asarray(step, np.int32)
+    number = partitioning.put_whole(number, state.step.sharding)
+    return state_lib.TrainState(step=number, **arrays), data, meta
 
 
 def _abstract(x):

@@ -13,6 +13,7 @@ import time
 
 import jax
 
+from imagen_jax.files import lines
 from imagen_jax.parallel import processes
 
 NAME = 'hardware.jsonl'
@@ -37,8 +38,9 @@ def note(workdir, step, devices) -> None:
   """Adds the line of a run that starts after `step`; the first process does."""
   if processes.is_first():
     line = {'step': step, 'time': round(time.time(), 1), **describe(devices)}
-    with open(pathlib.Path(workdir) / NAME, 'a') as file:
-      file.write(json.dumps(line) + '\n')
+    log = lines.Lines(pathlib.Path(workdir) / NAME)
+    log.add(json.dumps(line))
+    log.close()
 
 
 def _processor():

@@ -1,16 +1,18 @@
 """Metrics: JSON lines always, TensorBoard where clu and TensorFlow are there,
-and a progress line for the person at the terminal."""
+Weights & Biases where it is asked for, and a line for the person at the
+terminal."""
 
 import json
 import math
-import os
 import pathlib
 import sys
 import time
 
-from imagen_jax.files import json_files
+from imagen_jax.files import json_files, lines, retrying, weights
 from imagen_jax.parallel import accelerators, processes
-from imagen_jax.training import flops
+from imagen_jax.training import flops, writers
+
+_LONGEST = 1 << 16  # bytes of a line of metrics.jsonl; more is none
 
 
 def require_finite(metrics, step):
@@ -33,78 +35,105 @@ class Metrics:
   Of several processes the first writes, the others do nothing.
   """
 
-  def __init__(self, workdir, start_step):
-    self._file = self._writer = None
+  def __init__(self, workdir, start_step, wandb=None):
+    """`wandb` is a project of Weights & Biases, None = not there.
+
+    Raises ValueError where the file or that project cannot be written.
+    """
+    self._lines, self._writers = None, []
     if not processes.is_first():
       return
-    self._path = pathlib.Path(workdir) / 'metrics.jsonl'
-    _drop_from(self._path, start_step)
-    self._file = open(self._path, 'a')
-    self._writer = _tensorboard(workdir)
+    path = pathlib.Path(workdir) / 'metrics.jsonl'
+    _drop_from(path, start_step)
+    self._lines = lines.Lines(path)
+    self._writers = [
+      writer for writer in (writers.tensorboard(workdir),) if writer
+    ]
+    if wandb is not None:
+      self._writers.append(writers.weights_and_biases(workdir, wandb))
 
   def write(self, step, **scalars):
     """One line: the step, the wall time and the scalars (floats).
 
-    JSON has no word for what is not finite: null.
+    JSON has no word for what is not finite: null. A full disk ends nothing:
+    see `files.lines`.
     """
-    if self._file is None:
+    if self._lines is None:
       return
     scalars = {k: float(v) for k, v in scalars.items()}
     written = {k: v if math.isfinite(v) else None for k, v in scalars.items()}
     row = {'step': int(step), 'time': round(time.time(), 1), **written}
-    self._file.write(json.dumps(row) + '\n')
-    self._file.flush()
-    if self._writer is not None:
-      self._writer.write_scalars(int(step), scalars)
+    self._lines.add(json.dumps(row))
+    for writer in self._writers:
+      writer.write_scalars(int(step), scalars)
 
   def close(self):
-    if self._file is not None:
-      self._file.close()
-    if self._writer is not None:
-      self._writer.flush()
+    if self._lines is not None:
+      self._lines.close()
+    for writer in self._writers:
+      writer.flush()
 
 
 def read(path):
   """The rows of a metrics file and how many of its lines are none.
 
   A crash cuts a line short; JSON may be anything. A row is a dict with a
-  `step`, in the order of the file.
+  `step`, in the order of the file; a number that no float can hold is None in
+  it, as is one that is not finite.
   """
   rows, broken = [], 0
-  text = pathlib.Path(path).read_text(encoding='utf-8', errors='replace')
-  for line in text.splitlines():
-    try:
-      row = json_files.parse(line, path)
-    except ValueError:
-      row = None
-    if isinstance(row, dict) and type(row.get('step')) is int:
-      rows.append(row)
-    elif line.strip():
-      broken += 1
+  with open(path, 'rb') as file:
+    while line := file.readline(_LONGEST):
+      row = _row(line)
+      if row is not None:
+        rows.append(row)
+      elif line.strip():
+        broken += 1
+      while len(line) == _LONGEST and line[-1:] != b'\n':
+        line = file.readline(_LONGEST)  # the rest of it
   return rows, broken
+
+
+def _row(line):
+  """A line of the file as a row, or None."""
+  try:
+    row = json_files.parse(line.decode(errors='replace'), 'a row')
+  except ValueError:
+    return None
+  if not isinstance(row, dict) or type(row.get('step')) is not int:
+    return None
+  if not 0 <= row['step'] < 2**63:
+    return None
+  return {name: _bounded(value) for name, value in row.items()}
+
+
+def _bounded(value):
+  if not isinstance(value, int | float):
+    return value
+  try:
+    return value if math.isfinite(value) else None
+  except OverflowError:  # hundreds of digits
+    return None
 
 
 def _drop_from(path, step):
   """Removes the rows that a resumed run is about to write again."""
   if not path.exists():
     return
-  rows, _ = read(path)
+  rows, broken = read(path)
   kept = [json.dumps(row) + '\n' for row in rows if row['step'] <= step]
-  fresh = path.with_suffix('.tmp')
-  fresh.write_text(''.join(kept))
-  os.replace(fresh, path)
-
-
-def _tensorboard(workdir):
-  """clu's TensorBoard writer, or None where TensorFlow is not installed."""
+  if len(kept) == len(rows) and not broken:
+    return
   try:
-    import tensorflow as tf
-    from clu import metric_writers
-  except ImportError:
-    return None
-  # It would take the memory of every GPU for itself.
-  tf.config.set_visible_devices([], 'GPU')
-  return metric_writers.SummaryWriter(str(workdir))
+    retrying.patiently(
+      lambda: weights.save_bytes(path, ''.join(kept).encode()),
+      f'{path} is not written',
+    )
+  except OSError as e:
+    raise ValueError(
+      f'{path} cannot be written: {e.strerror or e}; free space there and run '
+      'the same command again'
+    ) from e
 
 
 class Progress:

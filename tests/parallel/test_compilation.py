@@ -69,9 +69,75 @@ def test_off(monkeypatch):
   assert not jax.config.jax_enable_compilation_cache
 
 
-def test_directory_that_cannot_be_written(tmp_path):
+def _refused(directory, capsys):
+  """The line that says why a directory is not used."""
+  assert compilation.enable_cache(directory) is None
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith('warning: compiled programs are not kept: ')
+  assert line.endswith(
+    f'or set {compilation.CACHE_VARIABLE} to another directory, or to off'
+  )
+  return line
+
+
+def test_directory_that_cannot_be_written(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
-  with pytest.warns(UserWarning, match='cannot be written') as caught:
-    assert compilation.enable_cache(tmp_path / 'file' / 'below') is None
-  assert compilation.CACHE_VARIABLE in str(caught[0].message)
+  line = _refused(tmp_path / 'file' / 'below', capsys)
+  assert 'below cannot be written (' in line
   assert os.path.isfile(tmp_path / 'file')
+
+
+def test_a_new_directory_is_the_users_alone(tmp_path):
+  before = os.umask(0)
+  try:
+    compilation.enable_cache(tmp_path / 'new')
+  finally:
+    os.umask(before)
+  assert (tmp_path / 'new').stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize('mode', [0o770, 0o707, 0o1777])
+def test_a_directory_that_others_may_write_is_refused(tmp_path, mode, capsys):
+  """Programs are code: who may write there could have it run."""
+  shared = tmp_path / 'shared'
+  shared.mkdir()
+  shared.chmod(mode)
+  assert f'{shared} may be written by others' in _refused(shared, capsys)
+  assert not list(shared.iterdir())
+  assert not jax.config.jax_enable_compilation_cache
+  shared.chmod(0o755)
+  assert compilation.enable_cache(shared) == str(shared)
+
+
+def test_a_link_to_such_a_directory_is_one(tmp_path, capsys):
+  shared = tmp_path / 'shared'
+  shared.mkdir()
+  shared.chmod(0o777)
+  (tmp_path / 'link').symlink_to(shared)
+  assert 'may be written by others' in _refused(tmp_path / 'link', capsys)
+
+
+def test_a_directory_that_others_may_replace_is_refused(tmp_path, capsys):
+  (tmp_path / 'shared' / 'mine').mkdir(parents=True)
+  (tmp_path / 'shared').chmod(0o777)
+  line = _refused(tmp_path / 'shared' / 'mine', capsys)
+  assert f'may be replaced by others, who may write {tmp_path / "shared"}' in (
+    line
+  )
+  (tmp_path / 'shared').chmod(0o1777)  # as /tmp: each removes their own alone
+  assert compilation.enable_cache(tmp_path / 'shared' / 'mine')
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch, capsys):
+  mine = os.geteuid()
+  monkeypatch.setattr(os, 'geteuid', lambda: mine + 12345)
+  if mine:  # root's directories are trusted: root may do anything
+    assert 'belongs to another user' in _refused(tmp_path, capsys)
+  elif hasattr(os, 'chown'):
+    os.chown(tmp_path, 65534, 65534)
+    line = _refused(tmp_path, capsys)
+    assert 'belongs to another user (65534)' in line
+
+
+def test_a_bucket_is_left_to_jax():
+  assert compilation.enable_cache('gs://bucket/cache') == 'gs://bucket/cache'

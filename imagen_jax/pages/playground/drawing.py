@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import PIL.Image
 
+from imagen_jax.data import images
 from imagen_jax.files import pictures
 from imagen_jax.pages.playground import orders
 from imagen_jax.sampling import cascade as cascade_lib
@@ -178,8 +179,11 @@ class Studio:
     """A PNG of a finished picture for the history."""
     job = self.get(id)
     if job and job.png and not job.small:  # one of an earlier run
-      with PIL.Image.open(io.BytesIO(job.png)) as image:
-        job.small = _png(_shrunk(np.asarray(image), _SMALL))
+      try:
+        image = images.decode(job.png)
+      except images.BadPicture:
+        return None  # a file that was altered since it was written
+      job.small = _png(_shrunk(np.asarray(image), _SMALL))
     return job and job.small
 
   def look(self, id: str, resolution: int) -> bytes | None:

@@ -6,13 +6,17 @@ the server is started again.
 """
 
 import pathlib
+import stat
+import sys
 import tempfile
 import time
 
 from imagen_jax.data import images
 from imagen_jax.files import pictures
-from imagen_jax.pages.playground import drawing, orders
+from imagen_jax.pages.playground import drawing, orders, sources
 from imagen_jax.sampling import recipes
+
+_BYTES = 64 << 20  # of a picture's file; three bytes a pixel, and its recipe
 
 
 class Folder:
@@ -30,27 +34,35 @@ class Folder:
     pictures.sweep_up(self.path)
 
   def read(self, cascade, most: int) -> list[drawing.Job]:
-    """The last pictures there that this cascade drew for a page."""
-    found = []
+    """The last pictures there that this cascade drew for a page.
+
+    What is none is passed over, and told where it looks like one.
+    """
+    found, unusable = [], []
     for path in sorted(self.path.glob('[0-9]*.png'), reverse=True):
       if len(found) == most:
         break
-      text = pictures.read_text(path)
       try:
-        order = orders.again(recipes.read(text or {}, path), cascade)
-        png = path.read_bytes()
-        width, height = images.header(png)
-      except (ValueError, OSError):  # of another cascade, or no such picture
+        png, size = _picture(path)
+      except (OSError, ValueError) as e:
+        unusable.append(f'{path.name!r}: {getattr(e, "strerror", None) or e}')
         continue
-      size = cascade.stages[len(order.plan) - 1].resolution
+      try:
+        text = pictures.read_text(path)
+        order = orders.again(recipes.read(text or {}, path), cascade)
+      except ValueError:  # of another cascade, or no picture of ours
+        continue
+      shown = cascade.stages[len(order.plan) - 1].resolution
       found.append(
         drawing.Job(
-          order=order,
-          state='done',
-          png=png,
-          seen={size: png},
-          size=(height, width),
+          order=order, state='done', png=png, seen={shown: png}, size=size
         )
+      )
+    if unusable:
+      print(
+        f'note: passed over in {self.path}: {len(unusable):,} files that are '
+        f'no pictures to show, such as {unusable[0]}',
+        file=sys.stderr,
       )
     return found[::-1]
 
@@ -67,3 +79,20 @@ class Folder:
       raise ValueError(
         f'the picture is not in {self.path}, save it here: {e.strerror or e}'
       ) from e
+
+
+def _picture(path):
+  """(bytes, (height, width)) of a file that may be anything; none is decoded.
+
+  Raises ValueError or OSError where it cannot be shown.
+  """
+  about = path.stat()
+  if not stat.S_ISREG(about.st_mode):
+    raise ValueError('not a plain file')  # reading a pipe would never end
+  if about.st_size > _BYTES:
+    raise ValueError(f'{about.st_size:,} bytes, more than {_BYTES:,}')
+  png = path.read_bytes()
+  width, height = images.header(png)
+  if width * height > sources.PIXELS:
+    raise ValueError(f'{width} x {height}, more than {sources.PIXELS:,} pixels')
+  return png, (height, width)

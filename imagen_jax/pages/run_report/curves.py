@@ -73,12 +73,12 @@ def learning_rate(run: runs.Run) -> tuple[tuple[Sequence, Sequence], str]:
   }
   if not fields:
     return ([], []), ''
+  steps = np.linspace(1, max(2, run.rows[-1]['step']), 200).astype(int)
   try:
     schedule = optimizers.LearningRate(**fields).schedule()
-  except (TypeError, ValueError):
+    values = [float(schedule(step - 1)) for step in steps]
+  except (TypeError, ValueError, OverflowError):
     return ([], []), ''
-  steps = np.linspace(1, max(2, run.rows[-1]['step']), 200).astype(int)
-  values = [float(schedule(step - 1)) for step in steps]
   return (steps.tolist(), values), 'not recorded: as config.gin has it'
 
 

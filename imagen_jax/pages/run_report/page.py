@@ -8,17 +8,23 @@ import html
 import io
 import json
 import pathlib
+import stat
 import time
 from collections.abc import Sequence
 
 import numpy as np
-import PIL.Image
 
+from imagen_jax.data import images
+from imagen_jax.files import pictures
 from imagen_jax.pages import charts, frame
 from imagen_jax.pages.run_report import curves, runs
 
 SHEETS = 8  # of the samples over time, the first and the last among them
 SIDE = 1024  # pixels of a sheet at most, its longer side half as much again
+
+# Of a sheet's file that is looked at; those of `previews` are smaller.
+_PIXELS = 4 * pictures.SHEET_PIXELS
+_BYTES = 3 * _PIXELS
 
 
 def page(run: runs.Run, scores: Sequence, remarks: Sequence[str]) -> str:
@@ -61,9 +67,9 @@ def page(run: runs.Run, scores: Sequence, remarks: Sequence[str]) -> str:
 
 def _figures(run):
   """The numbers that one looks for first."""
-  steps, total = run.rows[-1]['step'], run.settings.get('TrainConfig.steps')
+  steps, total = run.rows[-1]['step'], _count(run, 'TrainConfig.steps')
   found = [('steps', f'{steps:,}', f'of {total:,}' if total else '')]
-  batch = run.settings.get('TrainConfig.batch_size')
+  batch = _count(run, 'TrainConfig.batch_size')
   if batch:
     found.append(
       ('pictures seen', charts.number(steps * batch), f'{batch:,} a step')
@@ -99,6 +105,12 @@ def _figures(run):
   return f'<dl class="figures">{cells}</dl>'
 
 
+def _count(run, setting):
+  """A setting that is a whole number, or None."""
+  value = run.settings.get(setting)
+  return value if type(value) is int and 0 < value < 2**63 else None
+
+
 def _samples(run):
   """Sheets side by side: a caption keeps its height on all of them."""
   if not run.samples:
@@ -109,7 +121,7 @@ def _samples(run):
   for step, path in chosen:
     try:
       kind, data = _shrunk(path)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError):
       left_out.append(path.name)
       continue
     alt = f'Drawn at step {step:,}: {"; ".join(run.captions) or "a sheet"}'
@@ -132,12 +144,20 @@ def _samples(run):
 
 
 def _shrunk(path: pathlib.Path):
-  """(kind, base64) of a sheet: as it is, or smaller and as JPEG."""
-  with PIL.Image.open(path, formats=['PNG']) as image:
-    if image.width <= SIDE and path.stat().st_size < 300_000:
-      image.verify()
-      return 'png', base64.b64encode(path.read_bytes()).decode()
-    image = image.convert('RGB')
+  """(kind, base64) of a sheet: as it is, or smaller and as JPEG.
+
+  Raises OSError or ValueError where it is none, or larger than sheets are.
+  """
+  about = path.stat()
+  if not stat.S_ISREG(about.st_mode) or about.st_size > _BYTES:
+    raise ValueError('no plain file, or too large')
+  data = path.read_bytes()
+  width, height = images.header(data)
+  if width * height > _PIXELS:
+    raise ValueError(f'{width} x {height} pixels')
+  image = images.decode(data)
+  if image.width <= SIDE and len(data) < 300_000 and data[:4] == b'\x89PNG':
+    return 'png', base64.b64encode(data).decode()
   image.thumbnail((SIDE, 3 * SIDE))
   out = io.BytesIO()
   image.save(out, 'JPEG', quality=88)

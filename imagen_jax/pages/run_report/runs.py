@@ -8,12 +8,16 @@ import ast
 import dataclasses
 import pathlib
 import re
+import stat
 
 from imagen_jax.files import json_files
 from imagen_jax.training import hardware, interruptions, metrics
 
 METRICS = 'metrics.jsonl'
 CONFIG = 'config.gin'
+# Of the numbers in a chart; those of float32 lie between 1e-45 and 3e38.
+_LEAST, _LARGEST = 1e-100, 1e100
+_BYTES = 16 << 20  # of a file beside metrics.jsonl; more is none of ours
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,9 +37,9 @@ class Run:
   def series(self, name: str) -> tuple[list[int], list[float]]:
     """(steps, values) of a scalar; of a step written twice the later one."""
     found = {
-      row['step']: float(row[name])
+      row['step']: float(row[name]) if abs(row[name]) > _LEAST else 0.0
       for row in self.rows
-      if isinstance(row.get(name), int | float)
+      if isinstance(row.get(name), int | float) and abs(row[name]) <= _LARGEST
     }
     return list(found), list(found.values())
 
@@ -48,6 +52,7 @@ class Run:
   def seconds(self) -> float:
     """Between the first report and the last, pauses included."""
     times = [r['time'] for r in self.rows if isinstance(r.get('time'), float)]
+    times = [seconds for seconds in times if 0 <= seconds < 1e12]
     return max(times) - min(times) if times else 0.0
 
 
@@ -110,8 +115,8 @@ def literals(config: str) -> dict[str, object]:
   for name, value in re.findall(pattern, joined, re.MULTILINE):
     try:
       found[name] = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-      continue
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+      continue  # the last two: nested too deep
   return found
 
 
@@ -126,8 +131,11 @@ def _lines(path):
 
 
 def _text(path):
-  """A file's text; '' where it cannot be read."""
+  """A file's text; '' where it cannot be read or is no plain file."""
   try:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _BYTES:
+      return ''
     return path.read_text(encoding='utf-8', errors='replace')
   except OSError:
     return ''

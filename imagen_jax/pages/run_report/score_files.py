@@ -46,7 +46,7 @@ def read(directories: Sequence[str]) -> tuple[list[Table], list[str]]:
       except (OSError, ValueError) as e:
         remarks.append(f'scores passed over: {e}')
         continue
-      except (TypeError, KeyError, AttributeError) as e:
+      except (TypeError, KeyError, AttributeError, OverflowError) as e:
         remarks.append(f'scores passed over: {path} is damaged ({e!r})')
         continue
       for table in tables:
@@ -69,6 +69,7 @@ def _listing(given):
     path
     for depth in range(_DEPTH + 1)
     for path in sorted(root.glob('/'.join(['*'] * depth + [FILE])))
+    if path.is_file()  # a pipe would never end
   ]
   if not paths:
     raise ValueError(

@@ -8,7 +8,7 @@ import pytest
 
 from imagen_jax.files import pictures
 from imagen_jax.pages.playground import drawing, folder, orders, writing
-from tests.support import painting, tiny_cascade
+from tests.support import bombs, painting, tiny_cascade
 
 FIELDS = {
   'seed': '7',
@@ -87,6 +87,34 @@ def test_what_is_not_of_this_page_stays_out(tmp_path):
   (tmp_path / '8.png').mkdir()
   (tmp_path / '9.txt').write_text('hello')
   assert [j.png for j in kept.read(tiny_cascade.load(), 9)] == [job.png]
+
+
+def test_what_cannot_be_shown_is_told_and_not_read(tmp_path, capsys):
+  kept, (job,) = drawn(tmp_path, painting.FOX)
+  (path,) = tmp_path.iterdir()
+  _, text = pictures.read_png(path)
+  large = np.zeros([4096, 4096, 3], np.uint8)  # with a recipe that is good
+  pictures.write_png(tmp_path / '1.png', large, text)
+  (tmp_path / '2.png').write_bytes(bombs.png(60_000, 60_000))
+  (tmp_path / '3.png').write_bytes(bombs.with_text(job.png, 'x', 200))
+  os.mkfifo(tmp_path / '4.png')
+  (tmp_path / '5.png').symlink_to('/dev/zero')
+  with open(tmp_path / '6.png', 'wb') as file:
+    file.truncate(1 << 40)  # takes no room
+  (tmp_path / '7.png').symlink_to(tmp_path / 'nowhere')
+  capsys.readouterr()
+  assert [j.png for j in kept.read(tiny_cascade.load(), 9)] == [job.png]
+  (note,) = capsys.readouterr().err.splitlines()
+  assert note.startswith(f'note: passed over in {tmp_path}: ')
+  assert 'no pictures to show' in note
+
+
+def test_a_file_that_was_altered_has_no_small_picture(tmp_path):
+  kept, _ = drawn(tmp_path, painting.FOX)
+  (again,) = kept.read(tiny_cascade.load(), 9)
+  again.png = again.png[: len(again.png) // 2]
+  with drawing.Studio(painting.Painter(), history=[again]) as studio:
+    assert studio.small(again.id) is None
 
 
 def test_a_changed_picture_says_that_its_source_is_gone(tmp_path):
