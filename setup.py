@@ -112,7 +112,7 @@ setuptools.setup(
       'py.typed',  # the annotations are for type checkers too
     ]
   },
-  entry_points={'console_scripts': ['imagen-jax = imagen_jax.__main__:main']},
+  entry_points={'console_scripts': ['imagen-jax = imagen_jax.__main__:run']},
   install_requires=CORE,
   extras_require=EXTRAS,
   classifiers=[

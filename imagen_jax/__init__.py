@@ -4,11 +4,16 @@
     cascade = imagen_jax.load_cascade()
     images = cascade.sample(['a red fox at sunset'])  # uint8 [n, h, w, 3]
 
-Importing this package imports nothing else; `load_cascade` brings what it
+Importing this package imports nothing heavy; `load_cascade` brings what it
 needs when it is called.
 """
 
+from imagen_jax.config import environment
+
 __version__ = '0.1.0'
+
+if environment.is_command():  # before JAX reads the variables
+  environment.settle()
 
 
 def load_cascade(path=None, *, devices=None, rows_from=None):

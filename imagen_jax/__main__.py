@@ -9,6 +9,7 @@ import runpy
 import sys
 
 import imagen_jax
+from imagen_jax.config import command
 
 # Those of every day first, in the order of a day; then the others.
 DAILY = {
@@ -86,5 +87,10 @@ def _rows(commands):
   return [f'  {name:{width}}  {what}' for name, what in commands.items()]
 
 
+def run():
+  """The console script imagen-jax."""
+  command.run(main)
+
+
 if __name__ == '__main__':
-  sys.exit(main())
+  run()

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.data.emoji_scenes import grammar, splits
 from imagen_jax.files import weights
 from imagen_jax.sampling import manifests, setting_flags
@@ -337,4 +337,4 @@ def _copy_text(text, encoder, destination, dtype):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -9,7 +9,7 @@ Not in the paper.
 
 import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.data import source_flags, tfds_export
 
 
@@ -94,4 +94,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

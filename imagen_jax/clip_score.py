@@ -9,11 +9,10 @@ one line a picture, and the same command goes on where it was interrupted.
 """
 
 import pathlib
-import sys
 
 import tqdm
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.evaluation import clip_score, picture_files, records
 from imagen_jax.files import pictures, weights
 from imagen_jax.parallel import compilation
@@ -168,4 +167,4 @@ def report(score, clip, left_out):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -10,11 +10,10 @@ torch, which reads weights alone and runs no code of the file.
 """
 
 import pathlib
-import sys
 
 import numpy as np
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.evaluation import inception_features
 from imagen_jax.files import weights
 from imagen_jax.models import inception
@@ -129,4 +128,4 @@ def convert(state: dict[str, np.ndarray]) -> dict:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.data import pipeline, source_flags, survey
 from imagen_jax.pages import survey_page
 from imagen_jax.text import huggingface_tokenizers, tokenizers
@@ -142,4 +142,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -10,9 +10,8 @@ the embedded scenes are drawn in the same form. Two such directories go to
 
 import dataclasses
 import pathlib
-import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.evaluation import drawbench, records
 from imagen_jax.evaluation.scenes import questions
 from imagen_jax.files import pictures
@@ -155,4 +154,4 @@ def write_sheets(prompts, each, size, out):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

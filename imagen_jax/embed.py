@@ -20,7 +20,7 @@ from collections.abc import Iterable
 import numpy as np
 import tqdm
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.data import captions as captions_lib
 from imagen_jax.parallel import compilation
 from imagen_jax.text import (
@@ -367,4 +367,4 @@ class Progress:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -18,11 +18,10 @@ one id into a table, never of two.
 import argparse
 import dataclasses
 import pathlib
-import sys
 
 import tqdm
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.data.emoji_scenes import checker, scenes, splits
 from imagen_jax.evaluation import options, protocol_runs, protocols, records
 from imagen_jax.evaluation.scenes import alignment, questions, sheets
@@ -291,4 +290,4 @@ def _splits(text):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -9,12 +9,11 @@ with.
 """
 
 import pathlib
-import sys
 
 import ml_dtypes
 import numpy as np
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.sampling import manifests
 from imagen_jax.stages import diffusers
 
@@ -70,4 +69,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

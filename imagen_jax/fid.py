@@ -10,9 +10,8 @@ compared. docs/evaluation.md says how to get the weights.
 """
 
 import pathlib
-import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.evaluation import fid as distances
 from imagen_jax.evaluation import inception_features, picture_sets
 from imagen_jax.files import weights
@@ -183,4 +182,4 @@ def report(found):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -17,10 +17,9 @@ import dataclasses
 import io
 import itertools
 import pathlib
-import sys
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.evaluation import (
   options,
   picture_sets,
@@ -313,4 +312,4 @@ def write_sheet(out, points):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

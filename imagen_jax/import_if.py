@@ -9,13 +9,12 @@ shards, in 32 or 16 bits; they go from file to file one tensor at a time.
 
 import dataclasses
 import pathlib
-import sys
 
 import ml_dtypes
 import numpy as np
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.files import remote, tensors, weights
 from imagen_jax.sampling import manifests
 from imagen_jax.stages import chains, diffusers
@@ -218,4 +217,4 @@ def _text(source, variant):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

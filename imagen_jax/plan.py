@@ -26,7 +26,7 @@ os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
 os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
 os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.files import json_files, weights
 from imagen_jax.parallel import partitioning
 from imagen_jax.planning import (
@@ -241,8 +241,9 @@ def parser():
   return p
 
 
-def main(argv):
+def main(argv=None):
   """Runs the command line; returns its exit code."""
+  argv = sys.argv[1:] if argv is None else argv
   from imagen_jax.training import gin_jobs
 
   p = parser()
@@ -310,4 +311,4 @@ def _print(plans, ranked):
 
 
 if __name__ == '__main__':
-  sys.exit(main(sys.argv[1:]))
+  command.run(main)

@@ -29,7 +29,7 @@ import pathlib
 import jax
 import numpy as np
 
-from imagen_jax.config import checks
+from imagen_jax.config import checks, command
 from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, tokenizers
 from imagen_jax.training import optimizers
@@ -210,4 +210,6 @@ if __name__ == '__main__':
   from imagen_jax import pretrain_text as module
   from imagen_jax.training import gin_jobs
 
-  gin_jobs.run(module.pretrain, module.PretrainConfig, module.describe)
+  command.run(
+    gin_jobs.run, module.pretrain, module.PretrainConfig, module.describe
+  )

@@ -14,9 +14,8 @@ import dataclasses
 import pathlib
 import secrets
 import signal
-import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.evaluation.ratings import (
   archive,
   figure,
@@ -217,4 +216,4 @@ def _two_names(text):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -11,7 +11,7 @@ import pathlib
 import sys
 import uuid
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.pages.run_report import page, runs, score_files
 
 NAME = 'report.html'
@@ -78,4 +78,4 @@ def write(path, text):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

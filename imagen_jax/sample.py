@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from imagen_jax import stages
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.files import pictures
 from imagen_jax.parallel import compilation
 from imagen_jax.sampling import cascade as cascade_lib
@@ -289,4 +289,4 @@ def writable(directory):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

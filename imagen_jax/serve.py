@@ -10,9 +10,8 @@ say so. One picture is drawn at a time, others wait.
 import os
 import secrets
 import signal
-import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.pages import server
 from imagen_jax.pages.playground import drawing, folder, page
 from imagen_jax.parallel import compilation
@@ -124,4 +123,4 @@ def _end(studio, out):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -19,13 +19,12 @@ import io
 import itertools
 import pathlib
 import statistics
-import sys
 
 import numpy as np
 import tqdm
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.data.emoji_scenes import checker, scenes, splits
 from imagen_jax.evaluation import records
 from imagen_jax.evaluation.scenes import alignment, questions
@@ -375,4 +374,4 @@ def _are_numbers(name, rows):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -24,6 +24,7 @@ import sys
 
 import jax
 
+from imagen_jax.config import command
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import quarantine
 from imagen_jax.parallel import agreements, compilation, partitioning, processes
@@ -224,6 +225,10 @@ if __name__ == '__main__':
   from imagen_jax import train as module
   from imagen_jax.training import gin_jobs
 
-  gin_jobs.run(
-    module.train, module.TrainConfig, jobs.describe, distributed=True
+  command.run(
+    gin_jobs.run,
+    module.train,
+    module.TrainConfig,
+    jobs.describe,
+    distributed=True,
   )

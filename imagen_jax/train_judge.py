@@ -14,7 +14,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from imagen_jax.config import checks
+from imagen_jax.config import checks, command
 from imagen_jax.evaluation.scenes import judge as judge_lib
 from imagen_jax.evaluation.scenes import judge_examples
 from imagen_jax.models import judge as network
@@ -172,4 +172,4 @@ if __name__ == '__main__':
   from imagen_jax import train_judge as module
   from imagen_jax.training import gin_jobs
 
-  gin_jobs.run(module.train, module.JudgeTraining, module.describe)
+  command.run(gin_jobs.run, module.train, module.JudgeTraining, module.describe)

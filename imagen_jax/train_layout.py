@@ -19,7 +19,7 @@ import pathlib
 
 import jax
 
-from imagen_jax.config import checks
+from imagen_jax.config import checks, command
 from imagen_jax.data import pipeline
 from imagen_jax.parallel import partitioning
 from imagen_jax.stages import layout_stage
@@ -153,4 +153,6 @@ if __name__ == '__main__':
   from imagen_jax import train_layout as module
   from imagen_jax.training import gin_jobs
 
-  gin_jobs.run(module.train, module.LayoutTraining, module.describe)
+  command.run(
+    gin_jobs.run, module.train, module.LayoutTraining, module.describe
+  )

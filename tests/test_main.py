@@ -77,4 +77,4 @@ def test_the_version(capsys):
 
 def test_setup_installs_the_command():
   text = (ROOT / 'setup.py').read_text(encoding='utf-8')
-  assert "'imagen-jax = imagen_jax.__main__:main'" in text
+  assert "'imagen-jax = imagen_jax.__main__:run'" in text

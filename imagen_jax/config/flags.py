@@ -1,14 +1,104 @@
 """Command-line flags of the entry points: types, and errors on one line."""
 
 import argparse
+import difflib
+import itertools
+import re
 import sys
+
+from imagen_jax.config import debugging
+
+# A word that is meant as a flag: --name, alone or before = or a space; -n=.
+_FLAG = re.compile(r'--[A-Za-z][\w.-]*(?=[=\s]|$)|-[A-Za-z]\w*(?==)')
+
+# What other tools call it -> what we do; '' = it is no flag here.
+_ELSEWHERE = {
+  other: ours
+  for ours, others in {
+    '': 'prompt p text caption',
+    '--negative': 'negative_prompt n_prompt neg_prompt uncond_prompt',
+    '--num_images': 'num_images_per_prompt n_samples num_samples n_iter n '
+    'samples images',
+    '--guidance': 'guidance_scale cfg_scale cfg scale w cond_scale',
+    '--steps': 'num_inference_steps ddim_steps num_steps sampling_steps '
+    'inference_steps timesteps',
+    '--out': 'output output_dir output_path outdir o out_dir save_dir save '
+    'output_file outfile',
+    '--size': 'height width H W h w resolution image_size img_size '
+    'aspect_ratio',
+    '--prompts_file': 'from_file prompt_file prompts captions',
+    '--image': 'init_image init_img input input_image img',
+    '--mask': 'mask_image init_mask',
+    '--cascade': 'ckpt checkpoint model model_id model_path '
+    'pretrained_model_name_or_path ckpt_path',
+    '--sampler': 'scheduler solver sampling_method',
+    '--workdir': 'work_dir model_dir logdir log_dir',
+    '--gin_file': 'config config_file gin.file cfg_file',
+    '--encoder': 'text_encoder model pretrained_model_name_or_path',
+    '--source': 'data dataset data_dir train_data_dir dataset_name',
+  }.items()
+  for other in others.split()
+}
 
 
 class Parser(argparse.ArgumentParser):
-  """An ArgumentParser whose errors are one line, with exit code 2."""
+  """An ArgumentParser whose errors are one line, with exit code 2.
+
+  A word that begins as a flag does is one, whatever its value holds; argparse
+  takes those with a space for positional. `--` ends the flags.
+  """
+
+  passed = ()  # beginnings of flags that the caller reads: '--gin.'
+
+  def __init__(self, **settings):
+    super().__init__(**settings)
+    self.add_argument(
+      debugging.FLAG,
+      action='store_true',
+      default=argparse.SUPPRESS,
+      help='print where an error happened, besides its line; so does '
+      f'{debugging.VARIABLE}=1 (default: no)',
+    )
 
   def error(self, message):
     self.exit(2, f'error: {message}; see --help\n')
+
+  def parse_known_args(self, args=None, namespace=None):
+    """As argparse does; an unknown flag is an error that names another."""
+    args = list(sys.argv[1:] if args is None else args)
+    for word in itertools.takewhile(lambda word: word != '--', args):
+      found = _FLAG.match(word)
+      if found and not word.startswith(self.passed):
+        self._check_flag(word, found[0])
+    return super().parse_known_args(args, namespace)
+
+  def _check_flag(self, word, name):
+    """Ends with a line where there is no such flag, or it is not told off."""
+    rest = word[len(name) :]
+    if name in self._option_string_actions:
+      if rest[:1].isspace():
+        self.error(f'{word!r} is one word; write {name}={rest.strip()!r}')
+      return
+    remedy = self._remedy(name)
+    positional = any(not a.option_strings for a in self._actions)
+    if positional and any(letter.isspace() for letter in rest):
+      remedy += '; before a sentence that begins so, write --'
+    self.error(f'unknown flag {name}: {remedy}')
+
+  def _remedy(self, name):
+    """What to write in the place of an unknown flag."""
+    flags = [f for f in self._option_string_actions if f.startswith('--')]
+    plain = name.lstrip('-').replace('-', '_')
+    if f'--{plain}' in flags:
+      return f'it is --{plain}'
+    ours = _ELSEWHERE.get(plain)
+    positional = any(not a.option_strings for a in self._actions)
+    if ours == '' and positional:
+      return 'write the sentence itself, in quotes and without a flag'
+    if ours in flags:
+      return f'here it is {ours}'
+    near = difflib.get_close_matches(f'--{plain}', flags, n=1, cutoff=0)
+    return f'the nearest is {near[0]}'
 
 
 def add_cascade(parser):
@@ -61,6 +151,9 @@ def failed(error, out=None):
 
   An OSError is one of writing `out`; None = nothing was being written.
   """
+  if isinstance(error, BrokenPipeError):
+    raise error  # of what reads the output, not of `out`
+  debugging.show(error)
   if isinstance(error, OSError) and out is not None:
     error = f'--out={out} cannot be written: {error}'
   print('error:', ' '.join(str(error).splitlines()), file=sys.stderr)

@@ -20,7 +20,7 @@ import numpy as np
 from flax import errors as flax_errors
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.config import checks
+from imagen_jax.config import checks, environment
 from imagen_jax.sampling import (
   bundles,
   edits,
@@ -339,6 +339,7 @@ def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
   stages from the resolution `rows_from` on, rows of pictures are. Raises
   ValueError with one line and the remedy.
   """
+  environment.check()
   devices = tuple(jax.local_devices() if devices is None else devices)
   directory = SHIPPED if path is None else pathlib.Path(path)
   if path is None and not (directory / manifests.FILE).is_file():

@@ -12,6 +12,7 @@ import dataclasses
 
 import jax
 
+from imagen_jax.config import environment
 from imagen_jax.files import remote, sharded, tensors
 from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, huggingface, placing, t5x, tokenizer_files
@@ -41,6 +42,7 @@ def load_encoder(
     tokenizer: a tokenizer, a seqio vocabulary, or a path of the files of
       one; None = what lies in the directory.
   """
+  environment.check()
   folder, config, found, stored, as_if = _find(source, dtype)
   lengths = (max_length, stored, MAX_LENGTH)
   length = next(n for n in lengths if n is not None)

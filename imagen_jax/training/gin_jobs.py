@@ -14,7 +14,7 @@ import sys
 import absl.logging
 
 import gin
-from imagen_jax.config import checks, flags
+from imagen_jax.config import checks, debugging, flags
 from imagen_jax.files import weights
 from imagen_jax.parallel import agreements, compilation, processes
 from imagen_jax.training import gin_files
@@ -92,6 +92,7 @@ def parse(argv, function=None, distributed=False):
 
 def with_bindings(p, argv):
   """What a parser makes of argv besides --gin.NAME=VALUE, and these."""
+  p.passed = ('--gin.',)
   args, rest = p.parse_known_args(argv)
   bindings = [a.removeprefix('--gin.') for a in rest if a.startswith('--gin.')]
   unknown = [a for a in rest if not a.startswith('--gin.')]
@@ -254,6 +255,7 @@ def run(function, config_class, describe, argv=None, distributed=False):
   except _BAD_INPUT as e:
     if distributed and processes.is_loss(e):
       processes.leave_in_error(e)
+    debugging.show(e)
     print(f'error: {_one_line(e)}', file=sys.stderr)
     processes.leave(2)
   except Exception as e:
