@@ -50,7 +50,7 @@ PLACES = {
   'optax': ['training.'],
   'orbax': ['training.', 'text.checkpoints'],
   'gin': [GIN_JOBS],
-  'tensorflow': ['data.', 'text.', 'training.metrics'],
+  'tensorflow': ['data.', 'text.', 'training.writers'],
   'tensorflow_datasets': ['data.', 'text.'],
   'seqio': ['data.', 'text.'],
   'clu': ['training.'],
