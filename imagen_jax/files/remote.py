@@ -38,7 +38,8 @@ def find(
   """(directory, [(name below it, bytes, stamp)]) of all files that are meant.
 
   The stamp is another one where a file of the same name and size is another:
-  its time of change in nanoseconds, or what a bucket gives for it.
+  nanoseconds of its last writing and, since these can be set back, of its last
+  change of any kind; or what a bucket gives for it.
 
   Raises ValueError where there are none.
   """
@@ -97,7 +98,7 @@ def _about(path):
     stamp = next((about[name] for name in _STAMPS if about.get(name)), '')
     return int(about['size']), str(stamp)
   found = _local(path, lambda: os.stat(path))
-  return found.st_size, str(found.st_mtime_ns)
+  return found.st_size, f'{found.st_mtime_ns} {found.st_ctime_ns}'
 
 
 def _abouts(paths):
@@ -120,7 +121,7 @@ def open_file(path: str):
 def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
   """Bytes [offset, offset + count); raises ValueError where some are gone.
 
-  Or where a file of this machine has another `stamp` than `find` gave it.
+  Or where a file of this machine was written since `find` gave its `stamp`.
   """
   if is_remote(path):
     data = _remote(
@@ -139,7 +140,7 @@ def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
       f'when the index was made, {len(data):,} of {count:,} are; put the file '
       'back and run the same command again'
     )
-  if not is_remote(path) and stamp not in ('', now):
+  if stamp and not is_remote(path) and stamp.split()[0] != now:
     raise ValueError(
       f'{path} was written again since the index was made; run the same '
       'command again, which renews the index'
@@ -148,7 +149,7 @@ def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
 
 
 def _pread(path, offset, count):
-  """(bytes, stamp of the file)."""
+  """(bytes, when the file was written)."""
   descriptor = plain.descriptor_of(path)
   try:
     stamp = str(os.fstat(descriptor).st_mtime_ns)

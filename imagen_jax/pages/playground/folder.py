@@ -38,7 +38,7 @@ class Folder:
       text = pictures.read_text(path)
       try:
         order = orders.again(recipes.read(text or {}, path), cascade)
-        png = path.read_bytes()
+        png = images.read(path)
         width, height = images.header(png)
       except (ValueError, OSError):  # of another cascade, or no such picture
         continue
