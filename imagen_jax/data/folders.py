@@ -96,14 +96,14 @@ def _state(root, some):
 
 
 def _stamps(root, one):
-  """Sizes and times of the files, None where there is none.
+  """Sizes and times of change of the files, None where there is none.
 
-  The time of writing can be set back, that of any change cannot.
+  Not of what changes when a set is packed and unpacked with its index.
   """
   for path in (one.path, one.beside):
     try:
       about = path and os.stat(root / path)
-      yield about and [about.st_size, about.st_mtime_ns, about.st_ctime_ns]
+      yield about and [about.st_size, about.st_mtime_ns]
     except (OSError, ValueError):
       yield None
 

@@ -90,7 +90,7 @@ def _opened(raw, path):
 
 def _state(root, path, image):
   about = os.stat(root / path)
-  return [path, about.st_size, about.st_mtime_ns, about.st_ctime_ns, image]
+  return [path, about.st_size, about.st_mtime_ns, image]
 
 
 def _scan(root, path, fields, image):

@@ -38,8 +38,7 @@ def find(
   """(directory, [(name below it, bytes, stamp)]) of all files that are meant.
 
   The stamp is another one where a file of the same name and size is another:
-  nanoseconds of its last writing and, since these can be set back, of its last
-  change of any kind; or what a bucket gives for it.
+  its time of change in nanoseconds, or what a bucket gives for it.
 
   Raises ValueError where there are none.
   """
@@ -98,7 +97,7 @@ def _about(path):
     stamp = next((about[name] for name in _STAMPS if about.get(name)), '')
     return int(about['size']), str(stamp)
   found = _local(path, lambda: os.stat(path))
-  return found.st_size, f'{found.st_mtime_ns} {found.st_ctime_ns}'
+  return found.st_size, str(found.st_mtime_ns)
 
 
 def _abouts(paths):
@@ -140,7 +139,7 @@ def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
       f'when the index was made, {len(data):,} of {count:,} are; put the file '
       'back and run the same command again'
     )
-  if stamp and not is_remote(path) and stamp.split()[0] != now:
+  if stamp and not is_remote(path) and stamp != now:
     raise ValueError(
       f'{path} was written again since the index was made; run the same '
       'command again, which renews the index'
