@@ -56,6 +56,7 @@ def to_srgb(
   if image.mode != found.mode:  # of alpha the colours alone
     values = image.getchannel(0) if found.mode == 'L' else image.convert('RGB')
   result = found.transform(values)
+  result.info.pop('icc_profile', None)  # which is that of sRGB now
   if image.mode == 'RGBA':
     result.putalpha(image.getchannel('A'))
   return result

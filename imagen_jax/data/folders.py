@@ -96,7 +96,10 @@ def _state(root, some):
 
 
 def _stamps(root, one):
-  """Sizes and times of change of the files, None where there is none."""
+  """Sizes and times of change of the files, None where there is none.
+
+  Not of what changes when a set is packed and unpacked with its index.
+  """
   for path in (one.path, one.beside):
     try:
       about = path and os.stat(root / path)

@@ -30,12 +30,11 @@ import shutil
 import sys
 import time
 import uuid
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from imagen_jax.data import index
+from imagen_jax.data import index, index_parts
 
 _THREADS = 8  # pieces looked at together; they wait for the disk, mostly
 _BLOCK = 8192  # rows in the digest's turn
@@ -48,16 +47,6 @@ class Piece:
   state: Callable[[], object]  # JSON-able: files, sizes; another is another key
   scan: Callable[[], Iterable[index.Entry | index.Reject | index.Passed]]
   file: int = 0  # number in the set's `files` of what it is of
-
-
-@dataclasses.dataclass(kw_only=True)
-class _Part:
-  """What a piece holds, as it lies in its file."""
-
-  rows: np.ndarray  # [n] `index.ROW`, text offsets from 0
-  texts: np.ndarray  # [bytes] uint8
-  rejects: np.ndarray  # [bytes] uint8, lines of JSON
-  passed: np.ndarray  # [bytes] uint8, JSON of reason -> [number, an example]
 
 
 def open_or_make(
@@ -85,6 +74,8 @@ def open_or_make(
       continue  # the lock has just been tidied away: look again
     with lock:
       _wait(lock, directory)
+      if not _is_there(lock, place / 'lock'):
+        continue  # who held it has tidied it away
       found = index.opened(directory)  # another process may have made it
       if found is None or found.about['state'] != _state(about, pieces()):
         _make(directory, place, about, pieces(), found)
@@ -125,6 +116,13 @@ def _open_lock(place, directory):
       f'the index cannot be written to {directory} ({e.strerror}); name '
       "another place, as index_dir='runs/index'"
     ) from e
+
+
+def _is_there(lock, path):
+  try:
+    return os.path.samestat(os.fstat(lock.fileno()), os.stat(path))
+  except FileNotFoundError:
+    return False
 
 
 def _wait(lock, directory):
@@ -210,7 +208,7 @@ def _nothing(counts):
 
 def _collect(place, about, pieces, before) -> list[tuple[pathlib.Path, int]]:
   """(path, file) of all pieces, those made that are not there."""
-  base, old = _base(about), _Old(before)
+  base, old = _base(about), index_parts.Old(before)
   paths, pending, shown = [], collections.deque(), time.monotonic()
   examples, kept = 0, 0
   pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
@@ -236,91 +234,16 @@ def _collect(place, about, pieces, before) -> list[tuple[pathlib.Path, int]]:
     pool.shutdown(cancel_futures=True)
 
 
-class _Old:
-  """The pieces of an index that is renewed, by their keys."""
-
-  def __init__(self, before):
-    self._before, self._places = before, {}
-    if before is None:
-      return
-    rejects = (before.directory / 'rejected.jsonl').read_bytes()
-    self._rejects = np.frombuffer(rejects, np.uint8)
-    starts = [0, 0, 0]
-    for one in before.pieces():
-      ends = [s + one[n] for s, n in zip(starts, ('rows', 'texts', 'rejects'))]
-      places = [slice(*ends_of) for ends_of in zip(starts, ends)]
-      self._places[one['key']] = places, one['passed']
-      starts = ends
-
-  def find(self, key: str) -> _Part | None:
-    """The piece of a key, where it is there."""
-    if key not in self._places:
-      return None
-    (rows, texts, rejects), passed = self._places[key]
-    rows, texts = self._before.part(rows, texts)
-    return _Part(
-      rows=rows,
-      texts=texts,
-      rejects=self._rejects[rejects],
-      passed=_letters(json.dumps(passed)),
-    )
-
-
 def _do(path, base, piece, old):
   """(examples of a piece, whether it was there)."""
   key = _key(base, piece)
-  found = _read_part(path, key)
+  found = index_parts.read(path, key)
   if found is not None:
     return len(found.rows), True
   found = old.find(key.hex())
-  part = _scanned(piece) if found is None else found
-  partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}')
-  with open(partial, 'wb') as file:
-    arrays = {name: getattr(part, name) for name in _ARRAYS}
-    np.savez(file, key=np.frombuffer(key, np.uint8), **arrays)
-  os.replace(partial, path)
+  part = index_parts.scanned(piece.scan()) if found is None else found
+  index_parts.write(path, key, part)
   return len(part.rows), found is not None
-
-
-def _scanned(piece) -> _Part:
-  """Looks through the files of a piece."""
-  rows, texts, rejects, passed, offset = [], [], [], {}, 0
-  for one in piece.scan():
-    if isinstance(one, index.Passed):
-      count, first = passed.get(one.reason, (0, one.id))
-      passed[one.reason] = [count + 1, first]
-    elif isinstance(one, index.Reject):
-      rejects.append(json.dumps(dataclasses.asdict(one)) + '\n')
-    else:
-      row, text = index.packed(one, offset)
-      rows.append(row)
-      texts.append(text)
-      offset += len(text)
-  return _Part(
-    rows=np.array(rows, index.ROW),
-    texts=np.frombuffer(b''.join(texts), np.uint8),
-    rejects=_letters(''.join(rejects)),
-    passed=_letters(json.dumps(passed)),
-  )
-
-
-def _letters(text):
-  return np.frombuffer(text.encode(), np.uint8)
-
-
-_ARRAYS = ('rows', 'texts', 'rejects', 'passed')
-
-
-def _read_part(path, key=None) -> _Part | None:
-  """A piece; None where it is not there, cut, or of another key."""
-  try:
-    with np.load(path, allow_pickle=False) as before:
-      if key is None or before['key'].tobytes() == key:
-        # Every array is read: a piece that was cut is none.
-        return _Part(**{name: before[name] for name in _ARRAYS})
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-    pass
-  return None
 
 
 def _join(paths, fresh) -> dict:
@@ -337,7 +260,8 @@ def _join(paths, fresh) -> dict:
     for path, number in paths:
       with np.load(path, allow_pickle=False) as piece:
         key = piece['key'].tobytes().hex()
-        part = _Part(**{name: piece[name] for name in _ARRAYS})
+        arrays = {name: piece[name] for name in index_parts.ARRAYS}
+      part = index_parts.Part(**arrays)
       part.rows['text'] += np.uint64(offset)
       part.rows['file'] = number
       offset, examples = offset + len(part.texts), examples + len(part.rows)
@@ -346,13 +270,14 @@ def _join(paths, fresh) -> dict:
       reject_file.write(part.rejects.tobytes())
       keys.append(key)
       beside = json.loads(part.passed.tobytes())
-      piece_file.write(json.dumps(_sizes(key, part, beside)) + '\n')
+      piece_file.write(json.dumps(index_parts.sizes(key, part, beside)) + '\n')
       for line in part.rejects.tobytes().splitlines():
         one = json.loads(line)
         rejected[one['reason']] += 1
         such.setdefault(one['reason'], one['id'])
       for reason, (n, name) in beside.items():
-        passed[reason] = [passed.get(reason, (0,))[0] + n, name]
+        count, first = passed.get(reason, (0, name))
+        passed[reason] = [count + n, first]
   return {
     'examples': examples,
     'text_bytes': offset,
@@ -362,12 +287,6 @@ def _join(paths, fresh) -> dict:
     'state': _joined_keys(keys),
     'digest': _digest(fresh) if examples else '',
   }
-
-
-def _sizes(key, part, passed):
-  """A line of pieces.jsonl."""
-  sizes = {name: len(getattr(part, name)) for name in _ARRAYS[:3]}
-  return {'key': key, **sizes, 'passed': passed}
 
 
 def _digest(fresh) -> str:

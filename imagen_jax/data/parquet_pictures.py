@@ -47,7 +47,9 @@ def fetch(path, row, image: str | None = None) -> bytes:
     about = os.stat(path)
     stamp = about.st_size, about.st_mtime_ns
     data = _picture(str(path), stamp, image, int(row['offset']))
-  except (tables.pyarrow_of(path)[1], KeyError) as e:
+  except (FileNotFoundError, plain.NotPlain):
+    raise
+  except Exception as e:  # Arrow raises errors of its own, and OSError
     raise images.BadPicture('changed since the index was made') from e
   if data is None or len(data) != int(row['size']):
     raise images.BadPicture('changed since the index was made')
@@ -83,7 +85,7 @@ def _group(path, stamp, image, group):
 
 
 def _opened(raw, path):
-  return tables.pyarrow_of(path)[0].ParquetFile(raw)
+  return tables.pyarrow_of(path).ParquetFile(raw)
 
 
 def _state(root, path, image):
@@ -92,14 +94,13 @@ def _state(root, path, image):
 
 
 def _scan(root, path, fields, image):
-  error = tables.pyarrow_of(root / path)[1]
   try:
     with plain.opened(root / path) as raw, _opened(raw, path) as file:
       yield from _examples(file, root / path, path, fields, image)
-  except error as e:
+  except Exception as e:  # Arrow raises errors of its own, and OSError
+    if type(e) is ValueError:  # ours, of what is missing
+      raise
     raise tables.damaged(root / path, e) from e
-  except OSError as e:
-    raise ValueError(f'{root / path} cannot be read: {e.strerror or e}') from e
 
 
 def _examples(file, where, path, fields, image):

@@ -102,7 +102,7 @@ def _cells(line, separator):
 
 
 def _parquet(path, names):
-  parquet, error = pyarrow_of(path)
+  parquet = pyarrow_of(path)
   try:
     with plain.opened(path) as raw, parquet.ParquetFile(raw) as file:
       columns = [
@@ -112,7 +112,7 @@ def _parquet(path, names):
       ]
       for batch in file.iter_batches(_BATCH, columns=columns):
         yield from batch.to_pylist()
-  except error as e:
+  except Exception as e:  # Arrow raises errors of its own, and OSError
     raise damaged(path, e) from e
 
 
@@ -127,19 +127,21 @@ def holds_bytes(kind) -> bool:
 
 
 def pyarrow_of(path):
-  """(pyarrow.parquet, what it raises); ValueError where it is not there."""
+  """pyarrow.parquet; ValueError where it is not there."""
   try:
     import pyarrow.parquet  # large, and for this layout alone
   except ImportError as e:
     raise ValueError(
       f"{path} needs pyarrow: pip install 'imagen-jax[data]'"
     ) from e
-  return pyarrow.parquet, pyarrow.ArrowException
+  return pyarrow.parquet
 
 
 def damaged(path, error) -> ValueError:
   """What is said of a Parquet file that cannot be read."""
-  first = (str(error).splitlines() or [type(error).__name__])[0]
+  if isinstance(error, OSError) and error.strerror:
+    return ValueError(f'{path} cannot be read: {error.strerror}')
+  first = (str(error).strip().splitlines() or [type(error).__name__])[0]
   return ValueError(f'{path} is damaged: {first[:200]}')
 
 
@@ -149,7 +151,8 @@ def chosen(row, image: str | None) -> str | None:
   return next((name for name in wanted if name in row), None)
 
 
-IMAGES = ('file_name', 'image', 'filename', 'file', 'image_path', 'path')
+IMAGES = ('file_name', 'image', 'filename', 'image_name', 'file', 'image_path',
+          'path')  # fmt: skip
 
 
 def check(path, row, image: str | None, caption: str | None) -> None:

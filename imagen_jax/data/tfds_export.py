@@ -91,6 +91,7 @@ def normal(data) -> bytes:
       and found.mode in ('RGB', 'L')
       and 'transparency' not in found.info
       and images.orientation(found) == 1
+      and images.profile_of(data) != 'converted'
       and getattr(found, 'n_frames', 1) == 1
     )
     if plain:

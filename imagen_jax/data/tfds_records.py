@@ -4,6 +4,7 @@ Records(name, data_dir, split, image, caption)(row, text)   a picture
 """
 
 import functools
+import pathlib
 import threading
 
 import numpy as np
@@ -31,11 +32,12 @@ class Records:
 
   def pieces(self):
     """What is looked through for the index: some records each."""
-    count = len(self._open())
+    files = self.files()
+    [(split, count), *_] = files
     for start in range(0, count, _PIECE):
       stop = min(start + _PIECE, count)
       yield indexing.Piece(
-        state=functools.partial(list, (self._how[2], count, start, stop)),
+        state=functools.partial(list, (split, start, stop, *files)),
         scan=functools.partial(self._scan, start, stop),
       )
 
@@ -66,8 +68,15 @@ class Records:
       )
 
   def files(self):
-    """[(name, examples)] of the split, as it was when indexed."""
-    return [[self._how[2], len(self._open())]]
+    """[split, examples], and [name, bytes, time of change] of local files."""
+    name, data_dir, split, *_ = self._how
+    place = pathlib.Path(tfds_sets.builder(name, data_dir).data_path)
+    stored = [
+      [path.name, about.st_size, str(about.st_mtime_ns)]
+      for path in sorted(place.glob('*.array_record*'))
+      if (about := path.stat())
+    ]
+    return [[split, len(self._open())], *stored]
 
   def _read(self, number):
     name, _, split, image, caption = self._how

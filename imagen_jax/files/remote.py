@@ -119,7 +119,7 @@ def open_file(path: str):
 def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
   """Bytes [offset, offset + count); raises ValueError where some are gone.
 
-  Or where a file of this machine has another `stamp` than `find` gave it.
+  Or where a file of this machine was written since `find` gave its `stamp`.
   """
   if is_remote(path):
     data = _remote(
@@ -138,7 +138,7 @@ def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
       f'when the index was made, {len(data):,} of {count:,} are; put the file '
       'back and run the same command again'
     )
-  if not is_remote(path) and stamp not in ('', now):
+  if stamp and not is_remote(path) and stamp != now:
     raise ValueError(
       f'{path} was written again since the index was made; run the same '
       'command again, which renews the index'
@@ -147,7 +147,7 @@ def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
 
 
 def _pread(path, offset, count):
-  """(bytes, stamp of the file)."""
+  """(bytes, when the file was written)."""
   descriptor = plain.descriptor_of(path)
   try:
     stamp = str(os.fstat(descriptor).st_mtime_ns)

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 
 from imagen_jax.data import captions as captions_lib
-from imagen_jax.data import images, index, sources
+from imagen_jax.data import folders, images, index, sources
 from tests.support import sets, zoo
 
 
@@ -342,8 +342,6 @@ def test_pictures_inside_parquet(tmp_path):
 def test_an_index_follows_its_folder_and_reads_what_changed(
   tmp_path, monkeypatch, capsys
 ):
-  from imagen_jax.data import folders
-
   monkeypatch.setattr(folders, '_PIECE', 8)
   root = sets.folder(tmp_path / 'set', 100)
   first = _open(root)
@@ -402,14 +400,13 @@ def test_an_index_of_the_release_before_is_made_again(tmp_path):
 
 def test_a_run_keeps_the_index_that_it_began_with(tmp_path):
   """What was opened stays; a process that joins later must not see another."""
-  import pickle
-
   root = sets.folder(tmp_path / 'set', 6)
   found = _open(root)
   texts = _captions(found)
-  sent = pickle.dumps(found)
+  kind, arguments = found.__reduce__()  # what other processes are sent
+  assert _captions(kind(*arguments)) == texts
   (root / '001.txt').write_text('another')
   _open(root)
   assert _captions(found) == texts
   with pytest.raises(ValueError, match='was renewed while it was in use'):
-    pickle.loads(sent)
+    kind(*arguments)

@@ -20,6 +20,7 @@ from imagen_jax.data import (
   tfds_export,
   tfds_streams,
 )
+from tests.data import test_colours
 from tests.support import sets, zoo
 
 COLOURED = ('alpha.png', 'orientation_6.jpg', 'cmyk.jpg', 'animated.gif')
@@ -37,6 +38,21 @@ def test_normal_pictures_look_the_same_and_are_plain(name):
   np.testing.assert_array_equal(seen, np.asarray(images.decode(data)))
   if name in COLOURED:
     assert made != data
+
+
+def test_wide_colours_are_built_as_srgb():
+  """TensorFlow's decoders know no profiles."""
+  image = PIL.Image.new('RGB', (16, 16), (200, 40, 40))
+  for profile, kept in ((test_colours.WIDE, False), (test_colours.SAME, True)):
+    out = io.BytesIO()
+    image.save(out, 'PNG', icc_profile=profile)
+    made = tfds_export.normal(out.getvalue())
+    assert (made == out.getvalue()) == kept
+    with PIL.Image.open(io.BytesIO(made)) as found:
+      seen = np.asarray(found.convert('RGB'))
+    np.testing.assert_array_equal(
+      seen, np.asarray(images.decode(out.getvalue()))
+    )
 
 
 def test_what_cannot_be_built(tmp_path, capsys):

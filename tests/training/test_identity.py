@@ -34,6 +34,15 @@ def test_a_set_of_examples_is_part_of_it(job):
   assert identity.of(job, Feed(), listed)['examples'] == 'c2d3'
 
 
+def test_data_that_changed_is_said_in_words():
+  said = identity.changes({'examples': 'a1'}, {'examples': 'b2'})
+  assert said.startswith('pictures or captions of its data were added, removed')
+  assert 'a1 there and b2 here; put the files back' in said
+  assert (
+    identity.changes({'seed': 1}, {'seed': 2}) == 'seed is 1 there and 2 here'
+  )
+
+
 def test_rates_and_the_way_of_sampling_are_not(job):
   sampling = dataclasses.replace(job.stage.sampling, steps=3, guidance=2.0)
   stage = dataclasses.replace(job.stage, name='other', sampling=sampling)

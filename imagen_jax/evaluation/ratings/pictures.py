@@ -147,7 +147,7 @@ def freeze(roots: Mapping, side: str, path: str, effect: str = '') -> Picture:
   """A file by its contents; it has to be a picture that can be shown."""
   where = pathlib.Path(roots[side]) / path
   try:
-    data = where.read_bytes()
+    data = images.read(where)
     images.header(data)
   except (OSError, images.BadPicture) as e:
     reason = getattr(e, 'strerror', None) or e
@@ -234,9 +234,10 @@ class Store:
   def _png(self, picture: Picture) -> bytes:
     path = self._roots[picture.side] / picture.path
     try:
-      data = path.read_bytes()
-    except OSError as e:
-      raise ValueError(f'{path} cannot be read: {e.strerror}') from e
+      data = images.read(path)
+    except (OSError, images.BadPicture) as e:
+      reason = getattr(e, 'strerror', None) or e
+      raise ValueError(f'{path} cannot be read: {reason}') from e
     if hashlib.sha256(data).hexdigest() != picture.sha256:
       raise ValueError(f'{path} was changed after the study began')
     image = images.decode(data)
@@ -264,4 +265,4 @@ def _square(image, size):
 def side_of(roots: Mapping, picture: Picture) -> int:
   """Pixels of the shorter side of the file."""
   path = pathlib.Path(roots[picture.side]) / picture.path
-  return min(images.header(path.read_bytes()))
+  return min(images.header(images.read(path)))
