@@ -50,10 +50,11 @@ PLACES = {
   'optax': ['training.'],
   'orbax': ['training.', 'text.checkpoints'],
   'gin': [GIN_JOBS],
-  'tensorflow': ['data.', 'text.', 'training.metrics'],
+  'tensorflow': ['data.', 'text.', 'training.writers'],
   'tensorflow_datasets': ['data.', 'text.'],
   'seqio': ['data.', 'text.'],
-  'clu': ['training.'],
+  'clu': ['training.writers'],
+  'wandb': ['training.writers'],
   'torch': ['convert_inception'],  # reads the weights that FID's authors use
 }
 NOWHERE = ['transformers', 'diffusers', 't5x', 'pickle', 'imp', 'dill']
