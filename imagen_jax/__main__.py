@@ -24,6 +24,7 @@ DAILY = {
 OTHERS = {
   'data_report': 'what is in a set of pictures and captions',
   'report': 'one page on a training run',
+  'doctor': 'is a training run as it should be, and what to change',
   'fid': 'FID and KID between two directories of pictures',
   'clip_score': 'CLIP score of pictures that carry their prompts',
   'drawbench': 'draw DrawBench, ready for raters',

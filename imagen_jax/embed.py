@@ -133,6 +133,18 @@ def parser():
     'a folder: or shards: one (default: caption; of files as in training)',
   )
   add(
+    '--image',
+    metavar='NAME',
+    help="column of a folder: source's metadata that names the pictures, or "
+    'holds them (default: file_name or image)',
+  )
+  add(
+    '--lines',
+    action='store_true',
+    help='each line of a .txt of a folder: or shards: source is a caption of '
+    'its own (default: all are one)',
+  )
+  add(
     '--index_dir',
     metavar='DIR',
     help='where the index of a folder: or shards: source is kept (default: in '
@@ -175,6 +187,8 @@ def main(argv=None):
         data_dir=args.data_dir,
         index_dir=args.index_dir,
         count=args.count,
+        image=args.image,
+        lines=args.lines,
       )
       for text in args.captions
     ]

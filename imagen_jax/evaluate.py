@@ -17,7 +17,6 @@ one id into a table, never of two.
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import sys
 
@@ -27,7 +26,7 @@ from imagen_jax.config import flags
 from imagen_jax.data.emoji_scenes import checker, scenes, splits
 from imagen_jax.evaluation import options, protocol_runs, protocols, records
 from imagen_jax.evaluation.scenes import alignment, questions, sheets
-from imagen_jax.files import pictures, weights
+from imagen_jax.files import json_files, pictures, weights
 from imagen_jax.parallel import compilation
 from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.sampling import setting_flags
@@ -157,7 +156,7 @@ def table(paths):
   absent = 'does not exist; give scores.json files of this command or of fid'
   return protocols.table(
     {
-      path: protocols.read(path, weights.load_json(path, f'{path} {absent}'))
+      path: protocols.read(path, json_files.read(path, f'{path} {absent}'))
       for path in paths
     }
   )
@@ -274,8 +273,8 @@ def write_sheet(split, judged, cascade, out):
 def write_scores(path, scores):
   """Adds the scores to those of earlier runs in the same directory."""
   try:
-    scores = json.loads(path.read_text()) | scores
-  except (OSError, ValueError):
+    scores = json_files.read(path) | scores
+  except (TypeError, ValueError):
     pass  # none yet
   weights.save_json(path, scores)
 

@@ -27,7 +27,7 @@ os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
 os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
 
 from imagen_jax.config import flags
-from imagen_jax.files import weights
+from imagen_jax.files import json_files, weights
 from imagen_jax.parallel import partitioning
 from imagen_jax.planning import (
   compiling,
@@ -259,7 +259,7 @@ def main(argv):
   try:
     slice_ = slices.find(args.topology)
     config = gin_jobs.configure(args.gin_file, bindings, jobs.TrainConfig)
-    variant = variants.Variant(**json.loads(args.variant))
+    variant = variants.Variant(**json_files.parse(args.variant, '--variant'))
     config = variant.of(config)
     if not args.sample:
       variants.check(config, slice_)

@@ -189,6 +189,11 @@ def test_stage_and_pictures_must_fit():
     _configure(ROOT / 'scenes_64.gin', 'Pictures.resolution = 32')
 
 
+def test_a_base_has_nothing_to_blur():
+  with pytest.raises(ValueError, match='low_res_blur 1.0 is set, but stage'):
+    _configure(ROOT / 'scenes_64.gin', 'TrainConfig.low_res_blur = 1.0')
+
+
 @pytest.mark.parametrize(
   'argv, said',
   [

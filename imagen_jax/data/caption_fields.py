@@ -1,18 +1,54 @@
 """Captions of one example, out of the fields in which people keep them."""
 
+import dataclasses
 import json
 
 KEYS = ('text', 'caption', 'captions')  # tried in turn where none is named
+KINDS = ('txt', 'caption', 'json')  # of files beside a picture, the first wins
+MOST = 1 << 20  # bytes of such a file; the longest captions have some thousand
 
 
 class BadCaption(ValueError):
   """The message is the reason why an example has no captions."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fields:
+  """Where the captions of a set are, where it is not as usual."""
+
+  caption: str | None = None  # key or column; None = the usual ones
+  lines: bool = False  # whether each line of a .txt is a caption of its own
+
+  @property
+  def kinds(self) -> tuple[str, ...]:
+    """Endings of caption files, the first goes before the others.
+
+    A key that was asked for is not passed over for a text.
+    """
+    return KINDS if self.caption is None else ('json', 'txt', 'caption')
+
+  def read(self, kind: str, data: bytes) -> tuple[str, ...]:
+    """The captions in a file of one of `kinds`; raises BadCaption."""
+    if len(data) > MOST:
+      raise BadCaption('caption is too long')
+    if kind == 'json':
+      return of_json(data, self.caption)
+    if self.lines:
+      return of_value(_text(data).split('\n'))
+    return of_text(data)
+
+
+USUAL = Fields()
+
+
 def of_text(data: bytes) -> tuple[str, ...]:
   """A text file holds one caption; its line breaks count as spaces."""
+  return of_value(_text(data))
+
+
+def _text(data):
   try:
-    return of_value(data.decode('utf-8-sig'))
+    return data.decode('utf-8-sig')
   except UnicodeDecodeError as e:
     raise BadCaption('caption is not UTF-8') from e
 
@@ -20,8 +56,8 @@ def of_text(data: bytes) -> tuple[str, ...]:
 def of_json(data: bytes, key: str | None) -> tuple[str, ...]:
   """One caption or a list of them, under `key` of an object."""
   try:
-    fields = json.loads(data.decode('utf-8-sig'))
-  except (UnicodeDecodeError, ValueError) as e:
+    fields = parsed(data.decode('utf-8-sig'))
+  except ValueError as e:
     raise BadCaption('caption file is not JSON') from e
   if not isinstance(fields, dict):
     raise BadCaption('caption file holds no JSON object')
@@ -31,14 +67,28 @@ def of_json(data: bytes, key: str | None) -> tuple[str, ...]:
     raise BadCaption(str(e.args[0])) from e
 
 
+def parsed(text):
+  """JSON; what nests deeper than Python goes is a ValueError as well."""
+  try:
+    return json.loads(text)
+  except RecursionError as e:
+    raise ValueError('nested too deep') from e
+
+
 def choose_key(fields, key: str | None) -> str:
   """`key`, or the usual one; raises KeyError telling the keys there are."""
   wanted = KEYS if key is None else (key,)
   for name in wanted:
     if name in fields:
       return name
-  there = ', '.join(sorted(map(str, fields))[:12])
-  raise KeyError(f'no caption under {" or ".join(wanted)}; there are: {there}')
+  raise KeyError(f'no caption under {" or ".join(wanted)}; {names(fields)}')
+
+
+def names(fields) -> str:
+  """'there are: a, b' of keys or columns, in letters that print."""
+  some = (str(name)[:40] for name in fields)
+  plain = (''.join(c if c.isprintable() else '?' for c in s) for s in some)
+  return 'there are: ' + ', '.join(sorted(plain)[:12])
 
 
 def of_value(value) -> tuple[str, ...]:

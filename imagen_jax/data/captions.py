@@ -1,6 +1,7 @@
 """Captions alone, one after another, from where people keep them.
 
   captions.txt             a text file, UTF-8, one caption a line
+  metadata.jsonl           a table (.jsonl, .csv, .tsv, .parquet), by its column
   folder:photos            pictures with captions, as training reads them
   shards:shards/*.tar      tar shards, likewise
   tfds:coco_captions       a TensorFlow data set, prepared beforehand
@@ -11,12 +12,15 @@ same order: of pictures, those that training meets.
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
+import sys
 from collections.abc import Iterator
 
-from imagen_jax.data import sources, tfds_streams
+from imagen_jax.data import caption_fields, sources, tables, tfds_streams
 from imagen_jax.data.emoji_scenes import source
+from imagen_jax.files import plain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +31,9 @@ class File:
 
   def __iter__(self) -> Iterator[str]:
     try:
-      with open(self.path, 'rb') as lines:
+      with plain.opened(self.path) as file:
         # Lines of bytes end at \n alone: a caption may hold U+2028 and such.
+        lines = plain.lines(file, caption_fields.MOST)
         for number, line in enumerate(lines, start=1):
           yield self._decode(line, number)
     except OSError as e:
@@ -37,6 +42,11 @@ class File:
       ) from e
 
   def _decode(self, line, number):
+    if line is None:
+      raise ValueError(
+        f'{self.path}: line {number} has more than {caption_fields.MOST:,} '
+        'bytes; give a file of one caption a line'
+      )
     try:
       text = line.decode('utf-8-sig' if number == 1 else 'utf-8')
     except UnicodeDecodeError as e:
@@ -46,6 +56,43 @@ class File:
         'latin1 -t utf-8'
       ) from e
     return text.removesuffix('\n').removesuffix('\r')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Table:
+  """A column of a table, as of the metadata of a folder; lists too."""
+
+  path: str
+  caption: str | None = None  # column; None = a usual one
+
+  def __iter__(self) -> Iterator[str]:
+    wanted = caption_fields.KEYS if self.caption is None else (self.caption,)
+    missing, checked = [], False
+    for number, row in tables.rows(self.path, wanted):
+      if not checked and isinstance(row, dict):
+        checked = True
+        try:
+          caption_fields.choose_key(row, self.caption)
+        except KeyError as e:
+          raise ValueError(f'{self.path}: {e.args[0]}') from e
+      try:
+        key = caption_fields.choose_key(row, self.caption)
+        captions = caption_fields.of_value(row[key])
+      except (KeyError, TypeError, caption_fields.BadCaption):
+        captions = ()
+      if not captions:
+        missing.append(number)
+      yield from captions
+    _tell_missing(self.path, len(missing), tuple(missing[:1]))
+
+
+@functools.cache  # a source is gone through several times
+def _tell_missing(path, count, first):
+  if count:
+    print(
+      f'{path}: {count:,} rows without a caption, the first is row {first[0]}',
+      file=sys.stderr,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,16 +154,18 @@ def parse(
   data_dir: str | None = None,
   index_dir: str | None = None,
   count: int | None = None,
-) -> File | Tfds | Indexed | Scenes:
+  image: str | None = None,
+  lines: bool = False,
+) -> File | Table | Tfds | Indexed | Scenes:
   """The source that a command line names; the rest is for its kind."""
   kind, _, name = text.partition(':')
   if kind == 'tfds':
     return Tfds(
       name=name, split=split, feature=feature or 'caption', data_dir=data_dir
     )
-  how = {'caption': feature, 'index_dir': index_dir}
+  how = {'caption': feature, 'index_dir': index_dir, 'lines': lines}
   if kind == 'folder':
-    return Indexed(source=sources.Folder(directory=name, **how))
+    return Indexed(source=sources.Folder(directory=name, image=image, **how))
   if kind == 'shards':
     return Indexed(source=sources.Shards(files=name, **how))
   if kind == 'scenes':
@@ -129,6 +178,8 @@ def parse(
       f'captions file {text} does not exist; give a file, folder:DIR, '
       'shards:PATTERN, tfds:NAME or scenes:VOCABULARY/SPLIT'
     )
+  if tables.kind_of(text):
+    return Table(path=text, caption=feature)
   return File(path=text)
 
 

@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 from imagen_jax.data import tfds_streams
-from imagen_jax.files import weights
+from imagen_jax.files import json_files, weights
 
 IMAGES, CAPTIONS = 40_504, 202_654  # in all of val2014
 ANNOTATIONS = 'annotations/captions_val2014.json'
@@ -55,10 +55,11 @@ def read(directory) -> Coco:
   """The set in a directory; raises ValueError telling what is missing."""
   top = pathlib.Path(directory)
   path = top / ANNOTATIONS
-  fields = weights.load_json(
+  fields = json_files.read(
     path,
     f'{path} does not exist; unpack annotations_trainval2014.zip and '
     'val2014.zip of cocodataset.org there, or give --coco=tfds:coco_captions',
+    most=1 << 30,
   )
   try:
     names = sorted(str(one['file_name']) for one in fields['images'])

@@ -1,69 +1,97 @@
 """A folder of pictures as a set of examples.
 
-Captions lie in one file, `metadata.jsonl`, `.csv` or `.parquet`, whose rows
-name a picture by `file_name` (the imagefolder layout of Hugging Face); or, if
-there is none, beside each picture: name.jpg with name.txt or name.json.
+Captions lie beside each picture: name.jpg with name.txt, .caption or .json. Or
+a table, `metadata.jsonl`, `.csv`, `.tsv` or `.parquet`, whose rows name a
+picture each by `file_name` (the imagefolder layout of Hugging Face), says those
+of its folder and of all below; rows that name one picture are its captions.
+Parquet files of other names hold the pictures themselves (`parquet_pictures`).
 
-  pieces(directory, caption)    what is looked through for the index
-  fetch(directory, text, row)   the bytes of a picture
+  pieces(directory, ...)       what is looked through for the index
+  fetch(directory, text, row)  the bytes of a picture
+
+Whatever lies there is an example, or rejected, or passed over under a reason.
 """
 
-import csv
-import dataclasses
 import functools
-import itertools
-import json
+import hashlib
 import os
 import pathlib
+import unicodedata
 from collections.abc import Iterator
 
-from imagen_jax.data import caption_fields, images, index, indexing
-from imagen_jax.files import retrying
+from imagen_jax.data import (
+  caption_fields,
+  folder_metadata,
+  images,
+  index,
+  indexing,
+  parquet_pictures,
+)
+from imagen_jax.files import plain, retrying
 
-METADATA = ('metadata.jsonl', 'metadata.csv', 'metadata.parquet')
-_PIECE = 512  # pictures looked at one after another
+_PIECE = 512  # pictures looked at one after another, on average
+_LARGEST = 4 * _PIECE
+_OTHER = 'another kind of file'
+Found = folder_metadata.Found
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Found:
-  """A picture, and where its captions are."""
-
-  path: str  # below the folder
-  captions: tuple[str, ...] = ()  # of the metadata
-  beside: str | None = None  # or in this file
-
-
-def pieces(directory, caption=None) -> Iterator[indexing.Piece]:
+def pieces(
+  directory,
+  fields: caption_fields.Fields = caption_fields.USUAL,
+  image: str | None = None,
+  own=(),
+) -> Iterator[indexing.Piece]:
   """What is looked through for the index: some hundred pictures each.
 
-  They are ordered by path, or as the metadata has them.
+  They are ordered by path, or as the metadata has them. Where a piece ends
+  follows from names alone, so that a new picture changes one piece.
+
+  Args:
+    directory: of the set.
+    fields: where the captions are.
+    image: column of the pictures' names in metadata; None = a usual one.
+    own: directories in it that are ours.
   """
   root = pathlib.Path(directory)
-  metadata = [name for name in METADATA if (root / name).is_file()]
-  if len(metadata) > 1:
-    raise ValueError(
-      f'{directory} has {" and ".join(metadata)}; keep one of them'
-    )
-  if metadata:
-    found = _from_metadata(root, metadata[0], caption)
-  else:
-    kinds = ('txt', 'json')
-    # A key that was asked for is not passed over for the .txt.
-    found = _beside(root, kinds if caption is None else kinds[::-1])
-  while some := list(itertools.islice(found, _PIECE)):
-    yield indexing.Piece(
-      state=functools.partial(_state, root, some),
-      scan=functools.partial(_scan, root, some, caption),
-    )
+  some = []
+  for one in _walk(root, fields, image, {pathlib.Path(p) for p in own}):
+    if isinstance(one, parquet_pictures.File):
+      yield from parquet_pictures.pieces(root, one, fields, image)
+      continue
+    some.append(one)
+    if _ends(one, len(some)):
+      yield _piece(root, some, fields)
+      some = []
+  if some:
+    yield _piece(root, some, fields)
+
+
+def _piece(root, some, fields):
+  return indexing.Piece(
+    state=functools.partial(_state, root, some),
+    scan=functools.partial(_scan, root, some, fields),
+  )
+
+
+def _ends(one, count):
+  """Whether a piece ends behind this."""
+  if count >= _LARGEST:
+    return True
+  if not isinstance(one, Found):
+    return False
+  name = one.path.encode('utf-8', 'surrogatepass')
+  digest = hashlib.blake2b(name, digest_size=4).digest()
+  return int.from_bytes(digest, 'little') % _PIECE == 0
 
 
 def _state(root, some):
   """What an index of these pictures depends on, besides its settings."""
   return [
-    [one.id, one.reason]
-    if isinstance(one, index.Reject)
-    else [one.path, one.captions, one.beside, *_stamps(root, one)]
+    [one.path, one.captions, one.beside, *_stamps(root, one)]
+    if isinstance(one, Found)
+    else [one.id, one.reason]
     for one in some
+    if getattr(one, 'reason', None) != _OTHER
   ]
 
 
@@ -73,187 +101,189 @@ def _stamps(root, one):
     try:
       about = path and os.stat(root / path)
       yield about and [about.st_size, about.st_mtime_ns]
-    except OSError:
+    except (OSError, ValueError):
       yield None
 
 
-def _scan(root, some, caption):
-  """`index.Entry` and `index.Reject` of pictures."""
+def _scan(root, some, fields):
+  """`index.Entry`, `index.Reject` and `index.Passed` of what lies there."""
   for one in some:
-    yield (one if isinstance(one, index.Reject) else _look(root, one, caption))
+    yield _look(root, one, fields) if isinstance(one, Found) else one
 
 
-def fetch(root, text: index.Text, row) -> bytes:
-  """The bytes of an example; raises BadPicture where the file is another."""
+def fetch(root, text: index.Text, row, image: str | None = None) -> bytes:
+  """The bytes of an example; raises BadPicture where the file is another.
+
+  `image` is the column of Parquet files, as of `pieces`.
+  """
+  path = pathlib.Path(root) / text.path
   try:
-    path = pathlib.Path(root) / text.path
-    data = retrying.patiently(path.read_bytes, path)
+    if parquet_pictures.is_one(text.path):
+      return parquet_pictures.fetch(path, row, image)
+    data = retrying.patiently(lambda: images.read(path), path)
   except FileNotFoundError as e:
     raise images.BadPicture('gone since the index was made') from e
+  except plain.NotPlain as e:
+    raise images.BadPicture('no plain file') from e
   except OSError as e:
-    raise ValueError(f'{root}/{text.path} cannot be read: {e.strerror}') from e
+    raise ValueError(f'{path} cannot be read: {e.strerror}') from e
   if len(data) != int(row['size']):
     raise images.BadPicture('changed since the index was made')
   return data
 
 
-def _look(root, one, caption):
+def _look(root, one, fields):
   """An Entry, or a Reject."""
   path, captions = one.path, one.captions
   try:
     if one.beside is not None:
-      captions = _read_captions(root / one.beside, caption)
-  except caption_fields.BadCaption as e:
-    return index.Reject(id=path, reason=str(e))
-  if not captions:
-    return index.Reject(id=path, reason='no caption')
-  try:
-    with open(root / path, 'rb') as file:
-      head = file.read(images.HEAD)
-      size = os.fstat(file.fileno()).st_size
-      try:
-        width, height = images.header(head)
-      except images.BadPicture:
-        if size <= len(head):
-          raise
-        width, height = images.header(head + file.read())
-  except images.BadPicture as e:
+      captions = _read_captions(root / one.beside, fields)
+    if not captions:
+      return index.Reject(id=path, reason='no caption')
+    size, (width, height) = _measure(root / path)
+  except (caption_fields.BadCaption, images.BadPicture) as e:
     return index.Reject(id=path, reason=str(e))
   except OSError as e:
-    reason = 'no picture' if isinstance(e, FileNotFoundError) else 'unreadable'
-    return index.Reject(id=path, reason=reason)
+    return index.Reject(id=path, reason=_reason(e))
   return index.Entry(
     id=path, path=path, captions=captions, width=width, height=height, size=size
   )
 
 
-def _read_captions(path, caption):
+def _measure(path):
+  """(bytes, (width, height)) of a picture file."""
+  with plain.opened(path) as file:
+    size = os.fstat(file.fileno()).st_size
+    if size > images.MAX_BYTES:
+      raise images.BadPicture('too large a file')
+    return size, images.header(file if size else b'')
+
+
+def _reason(error):
+  if isinstance(error, FileNotFoundError):
+    return 'no picture'
+  if isinstance(error, plain.NotPlain | IsADirectoryError):
+    return 'no plain file'
+  return 'unreadable'
+
+
+def _read_captions(path, fields):
   try:
-    data = path.read_bytes()
+    data = plain.read(path, caption_fields.MOST)
+  except plain.TooLarge as e:
+    raise caption_fields.BadCaption('caption is too long') from e
+  except plain.NotPlain as e:
+    raise caption_fields.BadCaption('caption is no plain file') from e
   except OSError as e:
     raise caption_fields.BadCaption('caption file is unreadable') from e
-  if path.suffix == '.txt':
-    return caption_fields.of_text(data)
-  return caption_fields.of_json(data, caption)
+  return fields.read(_split(path.name)[1], data)
 
 
-def _beside(root, kinds):
-  """Every picture, with the caption file of its name, the first of `kinds`."""
-  seen = set()
-  for folder, folders, names in os.walk(root, followlinks=True):
-    folders[:] = sorted(name for name in folders if name[0] != '.')
+def _walk(root, fields, image, own):
+  """All that lies below, folder by folder, links followed once."""
+  seen, shut, table = set(), [], folder_metadata.Table(root, fields, image)
+  for folder, folders, names in os.walk(
+    root, followlinks=True, onerror=shut.append
+  ):
     below = pathlib.Path(folder).relative_to(root)
+    hidden = [name for name in folders if name[0] == '.']
+    folders[:] = sorted(
+      name
+      for name in folders
+      if name[0] != '.' and pathlib.Path(folder, name) not in own
+    )
+    yield from _unreadable(root, shut)
     about = os.stat(folder)
     if (about.st_dev, about.st_ino) in seen:
       folders.clear()  # a circle of links has no end
       yield index.Reject(id=below.as_posix(), reason='folder occurs twice')
       continue
     seen.add((about.st_dev, about.st_ino))
-    there = set(names)
-    pictures = set()
-    for name in sorted(names):
-      stem, _, extension = name.rpartition('.')
-      if name[0] == '.' or extension.lower() not in images.EXTENSIONS:
-        continue
-      pictures.add(stem)
-      captions = (f'{stem}.{kind}' for kind in kinds)
-      beside = next((name for name in captions if name in there), None)
-      yield _Found(
-        path=(below / name).as_posix(),
-        beside=beside and (below / beside).as_posix(),
-      )
-    for name in sorted(there):
-      stem, _, extension = name.rpartition('.')
-      if extension == 'txt' and stem and stem not in pictures:
-        path = (below / name).as_posix()
-        yield index.Reject(id=path, reason='no picture')
+    for name in sorted(hidden):
+      if not name.startswith(index.FOLDER):
+        yield index.Passed(id=(below / name).as_posix(), reason='hidden folder')
+    yield from table.of(below, names)
+    yield from _files(below, sorted(names), fields, table)
+  yield from _unreadable(root, shut)
 
 
-def _from_metadata(root, name, caption):
-  """The picture of every row; rows may name a picture several times."""
-  seen, checked = set(), False
-  for number, row in _rows(root / name):
-    place = f'{name}:{number}'
-    if not isinstance(row, dict):
-      yield index.Reject(id=place, reason='not a row of JSON')
+def _unreadable(root, errors):
+  while errors:
+    name = os.path.relpath(errors.pop().filename or root, root)
+    yield index.Reject(id=name, reason='folder cannot be read')
+
+
+def _files(below, names, fields, table):
+  """What the files of one folder are."""
+  governed = table.governs(below)
+  captions = _Captions(names, fields.kinds)
+  stems = set()
+  for name in names:
+    stem, kind = _split(name)
+    path = (below / name).as_posix()
+    if name[0] == '.':
+      yield index.Passed(id=path, reason='hidden')
+    elif parquet_pictures.is_one(name) and not folder_metadata.is_one(name):
+      yield parquet_pictures.File(path=path)
+    elif kind not in images.EXTENSIONS:
       continue
-    if not checked:  # what the first row lacks is no slip of one row
-      _check_columns(root / name, row, caption)
-      checked = True
-    path = row.get('file_name')
-    if not isinstance(path, str) or not path:
-      yield index.Reject(id=place, reason='no file_name')
-      continue
-    path = os.path.normpath(path)
-    if path.startswith(('..', '/')):
-      yield index.Reject(id=place, reason='path leaves the folder')
-    elif path in seen:
-      yield index.Reject(id=place, reason='picture named twice')
+    elif governed:
+      if not table.names(path):
+        yield index.Passed(id=path, reason='not named in its metadata')
     else:
-      seen.add(path)
-      try:
-        key = caption_fields.choose_key(row, caption)
-        captions = caption_fields.of_value(row[key])
-      except KeyError:
-        yield index.Reject(id=path, reason='no caption')
-      except caption_fields.BadCaption as e:
-        yield index.Reject(id=path, reason=str(e))
-      else:
-        yield _Found(path=path, captions=captions)
+      stems.add(_plain(stem))
+      beside = captions.of(stem)
+      yield Found(path=path, beside=beside and (below / beside).as_posix())
+  for name in names:
+    if name[0] != '.':
+      path = (below / name).as_posix()
+      yield from _left(path, *_split(name), stems, governed)
 
 
-def _check_columns(path, row, caption):
-  """Raises ValueError telling the columns that there are."""
-  try:
-    caption_fields.choose_key(row, caption)
-  except KeyError as e:
-    raise ValueError(f'{path}: {e.args[0]}; set caption') from e
-  if 'file_name' not in row:
-    there = ', '.join(sorted(map(str, row))[:12])
-    raise ValueError(f'{path}: no column file_name; there are: {there}')
+def _left(path, stem, kind, stems, governed):
+  """What a file is that is no picture."""
+  if kind in images.EXTENSIONS or parquet_pictures.is_one(path):
+    return
+  if folder_metadata.is_one(os.path.basename(path)):
+    return
+  if kind not in caption_fields.KINDS or not stem:
+    yield index.Passed(id=path, reason=_OTHER)
+  elif governed:
+    yield index.Passed(id=path, reason='the metadata goes before it')
+  elif _plain(stem) not in stems:
+    if kind == 'json':  # as of a download that failed
+      yield index.Passed(id=path, reason='no picture beside the .json')
+    else:
+      yield index.Reject(id=path, reason='no picture')
 
 
-def _rows(path):
-  """(number from 1, row as a dict) of a metadata file."""
-  if path.suffix == '.parquet':
-    yield from enumerate(_parquet_rows(path), start=1)
-  elif path.suffix == '.csv':
-    yield from enumerate(_csv_rows(path), start=1)
-  else:
-    with open(path, 'rb') as lines:
-      for number, line in enumerate(lines, start=1):
-        try:
-          yield number, json.loads(line)
-        except ValueError:
-          if line.strip():
-            yield number, None
+class _Captions:
+  """The caption files of a folder, by what their pictures are called."""
+
+  def __init__(self, names, kinds):
+    self._kinds, self._exact, self._alike = kinds, {}, {}
+    for name in names:
+      stem, kind = _split(name)
+      if kind in kinds and name[0] != '.':
+        self._exact.setdefault((stem, kind), name)
+        self._alike.setdefault((_plain(stem), kind), name)
+
+  def of(self, stem) -> str | None:
+    """The file of the first kind, its letters written alike or else alike."""
+    for kind in self._kinds:
+      found = self._exact.get((stem, kind))
+      found = found or self._alike.get((_plain(stem), kind))
+      if found:
+        return found
+    return None
 
 
-def _csv_rows(path):
-  try:
-    with open(path, encoding='utf-8-sig', newline='') as file:
-      yield from csv.DictReader(file)
-  except UnicodeDecodeError as e:
-    raise ValueError(
-      f'{path} is not UTF-8 ({e.reason}); convert it, for example by iconv -f '
-      'latin1 -t utf-8'
-    ) from e
-  except csv.Error as e:
-    raise ValueError(
-      f'{path} is damaged ({e}); look for a quote that is not closed'
-    ) from e
+def _split(name):
+  """'a.b.JPG' -> ('a.b', 'jpg')."""
+  stem, _, kind = name.rpartition('.')
+  return stem, kind.lower()
 
 
-def _parquet_rows(path):
-  try:
-    import pyarrow.parquet  # large, and for this layout alone
-  except ImportError as e:
-    raise ValueError(
-      f"{path} needs pyarrow: pip install 'imagen-jax[data]'"
-    ) from e
-  try:
-    with pyarrow.parquet.ParquetFile(path) as file:
-      for batch in file.iter_batches(1024):
-        yield from batch.to_pylist()
-  except pyarrow.ArrowException as e:
-    raise ValueError(f'{path} is damaged: {str(e).splitlines()[0]}') from e
+def _plain(name):
+  """A name as it is whether its accents are letters of their own or not."""
+  return unicodedata.normalize('NFC', name)

@@ -4,32 +4,34 @@
   decode(data, side)    an RGB `PIL.Image` on white, upright, of 8 bits
   pixels(data, side)    the same, or as uint8 [h, w, 3] where that is faster
 
-What can be mended is: EXIF orientation, alpha (over white), CMYK, palettes,
-gray, 16 bits, animations (their first frame), a wrong extension (contents
-decide). All else raises `BadPicture` with a short reason, by which quarantined
-files are counted.
+What can be mended is: EXIF orientation, alpha (over white), colour profiles,
+CMYK, palettes, gray, 16 bits, animations (their first frame), a wrong extension
+(contents decide). All else raises `BadPicture` with a short reason, by which
+quarantined files are counted.
 """
 
 import functools
 import io
 import math
-import struct
 import warnings
-import zlib
 
 import numpy as np
 import PIL.Image
 
-from imagen_jax.data import quick_jpeg
+from imagen_jax.data import colours, quick_jpeg
+from imagen_jax.files import plain
 
 # Nothing else is tried: some plug-ins of Pillow start other programs (EPS).
 FORMATS = (
   'JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF', 'PPM', 'JPEG2000',
+  'HEIF',
 )  # fmt: skip
 EXTENSIONS = (
-  'jpg', 'jpeg', 'png', 'webp', 'gif', 'bmp', 'tif', 'tiff', 'avif', 'jp2',
+  'jpg', 'jpeg', 'jpe', 'jfif', 'png', 'webp', 'gif', 'bmp', 'tif', 'tiff',
+  'avif', 'jp2', 'heic', 'heif', 'ppm', 'pgm', 'pbm', 'pnm',
 )  # fmt: skip
 MAX_PIXELS = 89_000_000  # 267 MB as RGB; more is a bomb or no use for training
+MAX_BYTES = 512 << 20  # of a file; that many pixels of 16 bits fit, bare
 HEAD = 64 << 10  # bytes that nearly always hold size and orientation
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -45,25 +47,6 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)
 _SIXTEEN_BIT = ('I;16', 'I;16B', 'I;16L', 'I;16N', 'I')
 
-# What Pillow's plug-ins raise on damaged files.
-_ERRORS = (
-  OSError,
-  ValueError,
-  SyntaxError,
-  TypeError,
-  KeyError,
-  IndexError,
-  AttributeError,
-  OverflowError,
-  ZeroDivisionError,
-  EOFError,
-  MemoryError,
-  NotImplementedError,
-  struct.error,
-  zlib.error,
-  PIL.Image.DecompressionBombError,
-)
-
 # MAX_PIXELS is below Pillow's own limit, and whoever exceeds it is listed.
 warnings.filterwarnings('ignore', category=PIL.Image.DecompressionBombWarning)
 # Such a picture counts as upright, and is one of many.
@@ -74,8 +57,22 @@ class BadPicture(ValueError):
   """A picture that cannot be used; the message is the reason."""
 
 
-def header(data: bytes) -> tuple[int, int]:
-  """(width, height) of the upright picture; its pixels are not decoded."""
+def read(path) -> bytes:
+  """The bytes of a picture file.
+
+  Raises BadPicture for one that is larger than any picture, and OSError.
+  """
+  try:
+    return plain.read(path, MAX_BYTES)
+  except plain.TooLarge as e:
+    raise BadPicture('too large a file') from e
+
+
+def header(data) -> tuple[int, int]:
+  """(width, height) of the upright picture; its pixels are not decoded.
+
+  `data` is the bytes of a file, or of its beginning, or the file, opened.
+  """
   image = opened(data)
   size = image.size
   # Pillow would decode a PNG to look for EXIF data behind its pixels.
@@ -84,10 +81,18 @@ def header(data: bytes) -> tuple[int, int]:
   return size[::-1] if orientation(image) in _SIDEWAYS else size
 
 
+def profile_of(data: bytes | np.ndarray) -> str:
+  """What becomes of the colour profile of a file, as `colours.fate` says it."""
+  if isinstance(data, np.ndarray):
+    return ''
+  image = opened(data)
+  return colours.fate(image.info.get('icc_profile'), image.mode)
+
+
 def decode(
   data: bytes | np.ndarray, side: int | None = None
 ) -> PIL.Image.Image:
-  """The picture as RGB.
+  """The picture as RGB, over white.
 
   Args:
     data: a file's bytes, or an array [h, w], [h, w, 1], [h, w, 3] or
@@ -100,6 +105,14 @@ def decode(
   return _decoded(_drafted(opened(data), side))
 
 
+def decode_mask(data: bytes) -> PIL.Image.Image:
+  """A file as RGB of 8 bits, upright, over black: what is clear is dark.
+
+  Its numbers are no colours: a profile in it is passed over.
+  """
+  return _decoded(opened(data), over='black', managed=False)
+
+
 def pixels(data: bytes | np.ndarray, side: int) -> PIL.Image.Image | np.ndarray:
   """What `decode` gives, of most JPEG files as an array, which is faster."""
   if isinstance(data, np.ndarray) or not quick_jpeg.found():
@@ -110,37 +123,44 @@ def pixels(data: bytes | np.ndarray, side: int) -> PIL.Image.Image | np.ndarray:
     and image.mode == 'RGB'
     and min(image.size) >= side  # else it is not halved, and stays Pillow's
     and orientation(image) not in _UPRIGHT
+    and colours.fate(image.info.get('icc_profile'), 'RGB') != 'converted'
   )
   values = quick_jpeg.decode(data, image.size) if plain else None
   return _decoded(image) if values is None else values
 
 
-def _decoded(image):
+def _decoded(image, over='white', managed=True):
   """An opened picture, mended."""
   try:
+    _scale_key(image)
     image.load()
     turned = orientation(image)
-    image = _flat(image)
+    image = _flat(image, over, managed)
   except BadPicture:
     raise
-  except _ERRORS as e:
+  except Exception as e:  # plug-ins raise whatever they like of damage
     raise BadPicture(_reason(e)) from e
   if turned in _UPRIGHT:
     image = image.transpose(_UPRIGHT[turned])
   return image
 
 
-def opened(data: bytes) -> PIL.Image.Image:
-  """The file with its header read and no pixel; raises BadPicture."""
-  if not data:
-    raise BadPicture('empty file')
+def opened(data) -> PIL.Image.Image:
+  """The file with its header read and no pixel; raises BadPicture.
+
+  `data` is its bytes, or the file, opened and plain.
+  """
+  if isinstance(data, bytes):
+    if not data:
+      raise BadPicture('empty file')
+    data = io.BytesIO(data)
   try:
-    image = PIL.Image.open(io.BytesIO(data), formats=_formats())
+    image = PIL.Image.open(data, formats=_formats())
+    width, height = image.size
   except PIL.UnidentifiedImageError as e:
-    raise BadPicture('not a picture') from e
-  except _ERRORS as e:
+    raise BadPicture(_unknown(data)) from e
+  except Exception as e:
     raise BadPicture(_reason(e)) from e
-  width, height = image.size
   if width * height > MAX_PIXELS:
     raise BadPicture('too many pixels')
   if min(width, height) < 1:
@@ -148,10 +168,28 @@ def opened(data: bytes) -> PIL.Image.Image:
   return image
 
 
+def _unknown(file):
+  """Why no decoder takes a file."""
+  file.seek(0)
+  head = file.read(32)
+  if head[4:8] == b'ftyp':
+    if any(kind in head[8:] for kind in (b'heic', b'heix', b'hevc', b'heif')):
+      return 'HEIC, which needs pillow-heif'
+    if b'avi' in head[8:]:
+      return 'AVIF that this Pillow cannot open'
+  return 'not a picture'
+
+
 @functools.cache
 def _formats():
   """Those of `FORMATS` that this Pillow was built with."""
   PIL.Image.init()
+  try:
+    import pillow_heif  # not in the core: for what telephones take
+
+    pillow_heif.register_heif_opener()
+  except Exception:  # not there, or built for another Pillow
+    pass
   return tuple(name for name in FORMATS if name in PIL.Image.OPEN)
 
 
@@ -170,32 +208,64 @@ def orientation(image):
   """EXIF orientation 1 to 8; damaged EXIF data counts as upright."""
   try:
     return image.getexif().get(_ORIENTATION, 1)
-  except _ERRORS:
+  except Exception:
     return 1
 
 
-def _flat(image):
-  """RGB of 8 bits, transparent parts white."""
-  if image.mode in _SIXTEEN_BIT:
-    return _from_gray(np.asarray(image))
+def _scale_key(image):
+  """The transparent level of a PNG on the scale of its pixels in Pillow.
+
+  Pillow gives it as the file has it, and pixels of 1, 2, 4 and 16 bits a
+  channel as 8.
+  """
+  key, tile = image.info.get('transparency'), getattr(image, 'tile', None)
+  if image.format != 'PNG' or isinstance(key, bytes | None) or not tile:
+    return
+  bits = {'1': 1, 'L;2': 2, 'L;4': 4, 'RGB;16B': 16}.get(tile[0].args)
+  if bits == 16:
+    image.info['transparency'] = tuple(level >> 8 for level in key)
+  elif bits:
+    image.info['transparency'] = key * 255 // (2**bits - 1)
+
+
+def _flat(image, over='white', managed=True):
+  """RGB of 8 bits, in sRGB if `managed`, transparent parts as `over`."""
+  profile = image.info.get('icc_profile') if managed else None
+  gray = image.mode in ('L', 'LA', 'La', '1', *_SIXTEEN_BIT)
   if image.mode == 'F':
     raise BadPicture('floating-point pixels')
-  if image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or (
+  if image.mode in _SIXTEEN_BIT:
+    image = _from_gray(np.asarray(image), image.info.get('transparency'))
+  elif image.mode in ('RGBA', 'LA', 'PA', 'RGBa', 'La') or (
     'transparency' in image.info
   ):
     image = image.convert('RGBA')
-    white = PIL.Image.new('RGBA', image.size, 'white')
-    return PIL.Image.alpha_composite(white, image).convert('RGB')
+  elif image.mode not in ('RGB', 'L', 'CMYK', 'LAB'):
+    image = image.convert('L' if image.mode == '1' else 'RGB')
+  image = colours.to_srgb(image, profile, gray)
+  if image.mode == 'RGBA':
+    below = PIL.Image.new('RGBA', image.size, over)
+    image = PIL.Image.alpha_composite(below, image)
   return image if image.mode == 'RGB' else image.convert('RGB')
 
 
-def _from_gray(values):
-  """[h, w] of 16 bits (or of 8 in a wider type) -> RGB."""
+def _from_gray(values, clear=None):
+  """[h, w] of 16 bits (or of 8 in a wider type) -> L, or RGBA.
+
+  `clear` is the level that is transparent, if any is.
+  """
   if values.size and (values.min() < 0 or values.max() > 0xFFFF):
     raise BadPicture('more than 16 bits a pixel')
+  levels = values
   if values.dtype != np.int32 or values.max() > 255:
-    values = (values.astype(np.uint32) + 128) // 257
-  return PIL.Image.fromarray(values.astype(np.uint8)).convert('RGB')
+    levels = (values.astype(np.uint32) + 128) // 257
+  image = PIL.Image.fromarray(levels.astype(np.uint8))
+  if not isinstance(clear, int):
+    return image
+  image = image.convert('RGBA')
+  alpha = np.where(values == clear, 0, 255).astype(np.uint8)
+  image.putalpha(PIL.Image.fromarray(alpha))
+  return image
 
 
 def _from_array(values):
@@ -222,4 +292,6 @@ def _reason(error):
     return 'too large a block of metadata'
   if isinstance(error, NotImplementedError):
     return 'a variant of its format that is not supported'
+  if isinstance(error, OSError) and error.errno:
+    return 'unreadable'  # the disk, not the picture
   return 'damaged'

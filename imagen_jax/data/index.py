@@ -6,22 +6,27 @@ A directory, in the set itself where nothing else is said:
   rows.bin         `ROW` an example: place, size in bytes and in pixels
   texts.bin        the id, path and captions of each, in JSON
   rejected.jsonl   what is no example: {"id", "reason"}
+  pieces.jsonl     the parts it was made of, by what their files were like
 
 Both .bin files are mapped, not read: a set of 400 million examples opens as
-fast as one of 400. The directory appears whole or not at all.
+fast as one of 400. The directory appears whole or not at all; one that was
+renewed takes the place of the one before.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
 
 import numpy as np
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 FILE = 'index.json'
 FOLDER = '.imagen_jax_index'  # beside the examples
+PIECES = 'pieces.jsonl'
+_TRIES = 5  # of opening one that is renewed meanwhile
 ROW = np.dtype(
   [
     ('text', '<u8'),  # offset into texts.bin,
@@ -59,6 +64,14 @@ class Reject:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Passed:
+  """A file that nobody takes for an example: told, but no fault of the set."""
+
+  id: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Text:
   """What the index knows of an example besides numbers."""
 
@@ -79,16 +92,39 @@ class Filter:
 class Index:
   """An open index directory."""
 
-  def __init__(self, directory):
+  def __init__(self, directory, digest: str | None = None):
+    """`digest`: which of several that were there one after another; None = any.
+
+    Raises ValueError where there is no whole one, or another.
+    """
     self.directory = pathlib.Path(directory)
-    self.about = _read_about(self.directory / FILE)
+    for left in reversed(range(_TRIES)):
+      self.about = _read_about(self.directory / FILE)
+      try:
+        self._open()
+      except (ValueError, FileNotFoundError):
+        if not left or self._is_current():
+          raise
+      if self._is_current():
+        break
+    if digest not in (None, self.about['digest']):
+      raise ValueError(
+        f'the index {directory} was renewed while it was in use, for its files '
+        'have changed; run the same command again'
+      )
+
+  def __reduce__(self):
+    """Other processes map the files themselves; nothing is sent."""
+    return Index, (self.directory, self.about['digest'])
+
+  def _open(self):
     n = self.about['examples']
     self.rows = self._map('rows.bin', n * ROW.itemsize, ROW)
     self._texts = self._map('texts.bin', self.about['text_bytes'], np.uint8)
 
-  def __reduce__(self):
-    """Other processes map the files themselves; nothing is sent."""
-    return Index, (self.directory,)
+  def _is_current(self):
+    """Whether no other index has taken the place of the one just opened."""
+    return _read_about(self.directory / FILE) == self.about
 
   def __len__(self):
     return self.about['examples']
@@ -100,11 +136,22 @@ class Index:
     name, path, captions = json.loads(raw)
     return Text(id=name, path=path, captions=tuple(captions))
 
-  def rejected(self) -> list[dict]:
-    """The rejected, with their reasons."""
+  def rejected(self, most: int | None = None) -> list[dict]:
+    """The rejected, with their reasons; the first `most`, None = all."""
     path = self.directory / 'rejected.jsonl'
     with open(path, encoding='utf-8') as lines:
+      return [json.loads(line) for line in itertools.islice(lines, most)]
+
+  def pieces(self) -> list[dict]:
+    """What it was made of: key, and numbers of rows and bytes, of each."""
+    with open(self.directory / PIECES, encoding='utf-8') as lines:
       return [json.loads(line) for line in lines]
+
+  def part(self, rows: slice, texts: slice) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, bytes of the texts) of a part; its offsets begin at 0."""
+    part = self.rows[rows].copy()
+    part['text'] -= np.uint64(texts.start)
+    return part, np.array(self._texts[texts])
 
   def select(self, keep: Filter) -> np.ndarray:
     """Numbers of the rows that the filter keeps, ascending."""
@@ -138,8 +185,8 @@ class Index:
         f'{self.about["root"]}: {bad:,} of {bad + len(self):,} files '
         f'({share:.1%}) are no examples, Filter.max_rejected is '
         f'{keep.max_rejected:.1%}: {summary(self.about["rejected"])}; they are '
-        f'listed in {self.directory / "rejected.jsonl"}; mend them, delete the '
-        'index and run again, or raise max_rejected'
+        f'listed in {self.directory / "rejected.jsonl"}; mend them and run the '
+        'same command again, or raise max_rejected'
       )
 
   def _map(self, name, size, dtype):
@@ -176,6 +223,23 @@ def summary(counts: dict[str, int]) -> str:
   return ', '.join(f'{n:,} {reason}' for reason, n in ordered[:6])
 
 
+def spelled(name: str) -> str:
+  """A name from outside as a line of a terminal may show it, not too long."""
+  plain = ''.join(
+    c if c.isprintable() else c.encode('unicode_escape').decode() for c in name
+  )
+  return plain if len(plain) <= 120 else f'{plain[:117]}...'
+
+
+def told(counts: dict[str, list]) -> str:
+  """'3 hidden (such as .a.jpg), 1 ...' of reason -> [number, an example]."""
+  ordered = sorted(counts.items(), key=lambda item: (-item[1][0], item[0]))
+  return ', '.join(
+    f'{n:,} {spelled(reason)} (such as {spelled(name)})'
+    for reason, (n, name) in ordered[:6]
+  )
+
+
 def packed(entry: Entry, offset: int) -> tuple[tuple, bytes]:
   """A row of `ROW` and its text, which lies at `offset`."""
   text = json.dumps([entry.id, entry.path, entry.captions]).encode()
@@ -200,51 +264,69 @@ def _hash(name):
 def _read_about(path):
   try:
     about = json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError) as e:
+    version = about.get('format_version')
+  except (OSError, ValueError, AttributeError, RecursionError) as e:
     raise ValueError(
       f'{path} cannot be read ({e}); delete {path.parent}, it is made again'
     ) from e
-  version = about.get('format_version')
   if version != FORMAT_VERSION:
-    raise ValueError(
+    raise _OtherFormat(
       f'{path} is of format {version}, this release reads {FORMAT_VERSION}; '
       f'delete {path.parent}, it is made again'
     )
   return about
 
 
-def open_checked(directory, about: dict) -> Index:
-  """The index at `directory`.
+class _OtherFormat(ValueError):
+  """An index of another release."""
 
-  Raises ValueError where it is of another set or of other settings.
-  """
-  found = Index(directory)
-  if _is_other(about['kind'], found.about['root'], about['root']):
+
+def opened(directory) -> Index | None:
+  """The index there; None where there is none, or one of an older release."""
+  path = pathlib.Path(directory) / FILE
+  try:
+    return Index(directory) if path.exists() else None
+  except _OtherFormat:
+    about = json.loads(path.read_text(encoding='utf-8'))
+    if about.get('format_version') not in range(1, FORMAT_VERSION):
+      raise
+    return None
+
+
+def check(found: Index, about: dict) -> None:
+  """Raises ValueError where it is of another set or of other settings."""
+  directory, there = found.directory, found.about
+  if _is_other(about, there):
     raise ValueError(
-      f'the index {directory} is of {found.about["root"]}, this run has '
+      f'the index {directory} is of {there["root"]}, this run has '
       f'{about["root"]}; name another by index_dir'
     )
-  for name in ('kind', 'settings', 'files'):
-    there, here = found.about[name], json.loads(json.dumps(about[name]))
-    if there == here:
-      continue
-    if name == 'files':
-      raise ValueError(_changed(about['root'], there, here, directory))
-    raise ValueError(
-      f'the index {directory} has {name} {there}, this run has {here}; delete '
-      'it, or name another by index_dir'
-    )
-  return found
+  for name in ('kind', 'settings'):
+    here = json.loads(json.dumps(about[name]))
+    if there[name] != here:
+      raise ValueError(
+        f'the index {directory} has {name} {there[name]}, this run has {here}; '
+        'delete it, or name another by index_dir'
+      )
 
 
-def _is_other(kind, there, here):
+def _is_other(here, there):
   """Whether two sets differ that may look alike. A folder may have moved."""
-  if kind == 'folder':
-    return os.path.exists(there) and not os.path.samefile(there, here)
-  if kind != 'tfds':
+  if here['kind'] != there['kind']:
+    return False  # which is told by itself
+  if here['kind'] == 'folder':
+    root = there['root']
+    return os.path.exists(root) and not os.path.samefile(root, here['root'])
+  if here['kind'] == 'shards':
+    common = {name for name, *_ in there['files']}
+    return here['root'] != there['root'] and common.isdisjoint(
+      name for name, *_ in here['files']
+    )
+  if here['kind'] != 'tfds':
     return False
   # What one name leaves out, config or version, may be as the other says.
-  return any(a and b and a != b for a, b in zip(_named(there), _named(here)))
+  pairs = zip(_named(there['root']), _named(here['root']))
+  return any(a and b and a != b for a, b in pairs)
 
 
 def _named(root):
@@ -254,18 +336,17 @@ def _named(root):
   return name, config, version
 
 
-def _changed(root, there, here, directory):
-  """Names the first file that is not as it was."""
-  now = dict(here)
-  for name, size in there:
-    if now.get(name) != size:
-      what = f'has {now[name]:,} bytes' if name in now else 'is gone'
-      return (
-        f'{root}: {name} {what}, it had {size:,} when the index was made; '
-        f'put it back, or delete {directory} (a new index is another stream)'
-      )
-  extra = sorted(set(now) - dict(there).keys())
-  return (
-    f'{root} has {len(extra)} new files, the first is {extra[0]}; move them '
-    f'away, or delete {directory} (a new index is another stream)'
-  )
+def change(there: list, here: list) -> str:
+  """Names the first of a set's [name, bytes, ...] that is not as it was."""
+  now = {name: about for name, *about in here}
+  for name, *about in there:
+    if name not in now:
+      return f'{spelled(name)} is gone'
+    if now[name][0] != about[0]:
+      return f'{spelled(name)} has {now[name][0]:,}, it had {about[0]:,}'
+    if list(now[name]) != list(about):
+      return f'{spelled(name)} was written again'
+  extra = sorted(set(now) - {name for name, *_ in there})
+  if extra:
+    return f'{len(extra)} new, the first is {spelled(extra[0])}'
+  return 'files were added, written or removed'

@@ -11,12 +11,17 @@ at once when it is done. Beside the index, as long as it is being made:
 Whoever starts again uses the pieces whose files are still the same. Processes
 that find the lock taken wait; it is freed with the process that held it, so
 that none waits for a dead one. The index is the same in every case.
+
+An index knows the files of each piece, by name, size and time of change. When
+it is opened these are looked at, and where some are other ones now it is
+renewed, from the pieces of the old one that still hold and the others.
 """
 
 import collections
 import concurrent.futures
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -41,13 +46,24 @@ class Piece:
   """A part of a set."""
 
   state: Callable[[], object]  # JSON-able: files, sizes; another is another key
-  scan: Callable[[], Iterable[index.Entry | index.Reject]]
+  scan: Callable[[], Iterable[index.Entry | index.Reject | index.Passed]]
+  file: int = 0  # number in the set's `files` of what it is of
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Part:
+  """What a piece holds, as it lies in its file."""
+
+  rows: np.ndarray  # [n] `index.ROW`, text offsets from 0
+  texts: np.ndarray  # [bytes] uint8
+  rejects: np.ndarray  # [bytes] uint8, lines of JSON
+  passed: np.ndarray  # [bytes] uint8, JSON of reason -> [number, an example]
 
 
 def open_or_make(
   directory, about: dict, pieces: Callable[[], Iterable[Piece]]
 ) -> index.Index:
-  """The index at `directory`; made of `pieces()` where there is none.
+  """The index at `directory`, made or renewed where it has to be.
 
   Args:
     directory: of the index.
@@ -58,15 +74,44 @@ def open_or_make(
   """
   directory = pathlib.Path(directory)
   place = directory.with_name(f'{directory.name}.pieces')
-  while not (directory / index.FILE).exists():
+  while True:
+    found = index.opened(directory)
+    if found is not None:
+      index.check(found, about)
+      if found.about['state'] == _state(about, pieces()):
+        return found
     lock = _open_lock(place, directory)
     if lock is None:
       continue  # the lock has just been tidied away: look again
     with lock:
       _wait(lock, directory)
-      if not (directory / index.FILE).exists():
-        _make(directory, place, about, pieces())
-  return index.open_checked(directory, about)
+      found = index.opened(directory)  # another process may have made it
+      if found is None or found.about['state'] != _state(about, pieces()):
+        _make(directory, place, about, pieces(), found)
+      return index.Index(directory)
+
+
+def _state(about, pieces) -> str:
+  """Names the files that all pieces depend on, as they are now."""
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    keys = pool.map(functools.partial(_key, _base(about)), pieces)
+    return _joined_keys(key.hex() for key in keys)
+
+
+def _joined_keys(keys):
+  digest = hashlib.blake2b(digest_size=16)
+  for key in keys:
+    digest.update(key.encode())
+  return digest.hexdigest()
+
+
+def _base(about):
+  return [index.FORMAT_VERSION, about['kind'], about['settings']]
+
+
+def _key(base, piece) -> bytes:
+  raw = json.dumps([base, piece.state()]).encode()
+  return hashlib.blake2b(raw, digest_size=16).digest()
 
 
 def _open_lock(place, directory):
@@ -93,27 +138,28 @@ def _wait(lock, directory):
     pass  # no locks on this file system: several may work, to the same end
 
 
-def _make(directory, place, about, pieces):
-  """Collects the pieces, then writes the index from them."""
-  print(f'making the index {directory}, once', file=sys.stderr)
+def _make(directory, place, about, pieces, before):
+  """Collects the pieces, then writes the index from them.
+
+  `before` is the index of an older state of the set, or None.
+  """
+  _say_why(directory, about, before)
   fresh = place / f'index_{uuid.uuid4().hex[:8]}'
   try:
-    paths = _collect(place, about, pieces)
+    paths = _collect(place, about, pieces, before)
     fresh.mkdir()
     counts = _join(paths, fresh)
     if not counts['examples']:
-      reasons = index.summary(counts['rejected'])
-      raise ValueError(
-        f'{about["root"]} holds no examples'
-        + (f': {reasons}' if reasons else ', neither pictures nor captions')
-      )
+      raise ValueError(f'{about["root"]} holds no examples{_nothing(counts)}')
     with open(fresh / index.FILE, 'w', encoding='utf-8') as file:
       version = {'format_version': index.FORMAT_VERSION}
       json.dump({**version, **about, **counts}, file, indent=1)
+    if (directory / index.FILE).exists():
+      os.rename(directory, place / f'old_{uuid.uuid4().hex[:8]}')
     os.rename(fresh, directory)
   except OSError as e:
     # Without locks another may have been faster, with the same bytes.
-    if not (directory / index.FILE).exists():
+    if before is not None or not (directory / index.FILE).exists():
       raise ValueError(
         f'the index {directory} cannot be written ({e}); make room or name '
         "another place, as index_dir='runs/index'; what is done is kept"
@@ -121,11 +167,50 @@ def _make(directory, place, about, pieces):
   finally:
     shutil.rmtree(fresh, ignore_errors=True)
   shutil.rmtree(place, ignore_errors=True)
+  _say_what(about, counts, before)
 
 
-def _collect(place, about, pieces) -> list[pathlib.Path]:
-  """The files of all pieces, those made that are not there."""
-  base = [index.FORMAT_VERSION, about['kind'], about['settings']]
+def _say_why(directory, about, before):
+  if before is None:
+    print(f'making the index {directory}, once', file=sys.stderr)
+    return
+  here = json.loads(json.dumps(about['files']))
+  print(
+    f'the index {directory} is of an older state of {about["root"]} '
+    f'({index.change(before.about["files"], here)}): it is renewed',
+    file=sys.stderr,
+  )
+
+
+def _say_what(about, counts, before):
+  """What is left out, and how a renewed index differs from the old one."""
+  root = about['root']
+  if before is not None:
+    print(
+      f'{root}: {before.about["examples"]:,} examples before, '
+      f'{counts["examples"]:,} now',
+      file=sys.stderr,
+    )
+  rejected = {
+    reason: [n, counts['such'][reason]]
+    for reason, n in counts['rejected'].items()
+  }
+  for what, some in (('rejected', rejected), ('passed over', counts['passed'])):
+    if some:
+      print(f'{root}: {what}: {index.told(some)}', file=sys.stderr)
+
+
+def _nothing(counts):
+  """Why there are no examples, in words."""
+  said = index.summary(counts['rejected'])
+  if counts['passed']:
+    said += f'{", " if said else ""}passed over: {index.told(counts["passed"])}'
+  return f': {said}' if said else ', neither pictures nor captions'
+
+
+def _collect(place, about, pieces, before) -> list[tuple[pathlib.Path, int]]:
+  """(path, file) of all pieces, those made that are not there."""
+  base, old = _base(about), _Old(before)
   paths, pending, shown = [], collections.deque(), time.monotonic()
   examples, kept = 0, 0
   pool = concurrent.futures.ThreadPoolExecutor(_THREADS)
@@ -133,84 +218,156 @@ def _collect(place, about, pieces) -> list[pathlib.Path]:
     coming = iter(pieces)
     while True:
       while len(pending) < 2 * _THREADS and (one := next(coming, None)):
-        paths.append(place / f'{len(paths):06d}.npz')
-        pending.append(pool.submit(_do, paths[-1], base, one))
+        path = place / f'{len(paths):06d}.npz'
+        paths.append((path, one.file))
+        pending.append(pool.submit(_do, path, base, one, old))
       if not pending:
         return paths
       found, was_there = pending.popleft().result()
       examples, kept = examples + found, kept + was_there
       if time.monotonic() - shown > 10:
         shown = time.monotonic()
-        before = f', {kept:,} pieces from before' if kept else ''
+        earlier = f', {kept:,} pieces from before' if kept else ''
         print(
-          f'index of {about["root"]}: {examples:,} examples{before}',
+          f'index of {about["root"]}: {examples:,} examples{earlier}',
           file=sys.stderr,
         )
   finally:
     pool.shutdown(cancel_futures=True)
 
 
-def _do(path, base, piece):
+class _Old:
+  """The pieces of an index that is renewed, by their keys."""
+
+  def __init__(self, before):
+    self._before, self._places = before, {}
+    if before is None:
+      return
+    rejects = (before.directory / 'rejected.jsonl').read_bytes()
+    self._rejects = np.frombuffer(rejects, np.uint8)
+    starts = [0, 0, 0]
+    for one in before.pieces():
+      ends = [s + one[n] for s, n in zip(starts, ('rows', 'texts', 'rejects'))]
+      places = [slice(*ends_of) for ends_of in zip(starts, ends)]
+      self._places[one['key']] = places, one['passed']
+      starts = ends
+
+  def find(self, key: str) -> _Part | None:
+    """The piece of a key, where it is there."""
+    if key not in self._places:
+      return None
+    (rows, texts, rejects), passed = self._places[key]
+    rows, texts = self._before.part(rows, texts)
+    return _Part(
+      rows=rows,
+      texts=texts,
+      rejects=self._rejects[rejects],
+      passed=_letters(json.dumps(passed)),
+    )
+
+
+def _do(path, base, piece, old):
   """(examples of a piece, whether it was there)."""
-  raw = json.dumps([base, piece.state()]).encode()
-  key = np.frombuffer(hashlib.blake2b(raw, digest_size=16).digest(), np.uint8)
-  try:
-    with np.load(path, allow_pickle=False) as before:
-      if np.array_equal(before['key'], key):
-        # Every array is read: a piece that was cut is none.
-        return len([before[name] for name in _ARRAYS][0]), True
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-    pass
-  rows, texts, rejects, offset = [], [], [], 0
-  for one in piece.scan():
-    if isinstance(one, index.Reject):
-      rejects.append(json.dumps(dataclasses.asdict(one)) + '\n')
-      continue
-    row, text = index.packed(one, offset)
-    rows.append(row)
-    texts.append(text)
-    offset += len(text)
+  key = _key(base, piece)
+  found = _read_part(path, key)
+  if found is not None:
+    return len(found.rows), True
+  found = old.find(key.hex())
+  part = _scanned(piece) if found is None else found
   partial = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}')
   with open(partial, 'wb') as file:
-    np.savez(
-      file,
-      key=key,
-      rows=np.array(rows, index.ROW),
-      texts=np.frombuffer(b''.join(texts), np.uint8),
-      rejects=np.frombuffer(''.join(rejects).encode(), np.uint8),
-    )
+    arrays = {name: getattr(part, name) for name in _ARRAYS}
+    np.savez(file, key=np.frombuffer(key, np.uint8), **arrays)
   os.replace(partial, path)
-  return len(rows), False
+  return len(part.rows), found is not None
 
 
-_ARRAYS = ('rows', 'texts', 'rejects')
+def _scanned(piece) -> _Part:
+  """Looks through the files of a piece."""
+  rows, texts, rejects, passed, offset = [], [], [], {}, 0
+  for one in piece.scan():
+    if isinstance(one, index.Passed):
+      count, first = passed.get(one.reason, (0, one.id))
+      passed[one.reason] = [count + 1, first]
+    elif isinstance(one, index.Reject):
+      rejects.append(json.dumps(dataclasses.asdict(one)) + '\n')
+    else:
+      row, text = index.packed(one, offset)
+      rows.append(row)
+      texts.append(text)
+      offset += len(text)
+  return _Part(
+    rows=np.array(rows, index.ROW),
+    texts=np.frombuffer(b''.join(texts), np.uint8),
+    rejects=_letters(''.join(rejects)),
+    passed=_letters(json.dumps(passed)),
+  )
+
+
+def _letters(text):
+  return np.frombuffer(text.encode(), np.uint8)
+
+
+_ARRAYS = ('rows', 'texts', 'rejects', 'passed')
+
+
+def _read_part(path, key=None) -> _Part | None:
+  """A piece; None where it is not there, cut, or of another key."""
+  try:
+    with np.load(path, allow_pickle=False) as before:
+      if key is None or before['key'].tobytes() == key:
+        # Every array is read: a piece that was cut is none.
+        return _Part(**{name: before[name] for name in _ARRAYS})
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    pass
+  return None
 
 
 def _join(paths, fresh) -> dict:
   """Writes the files of the index from those of the pieces; its counts."""
-  rejected = collections.Counter()
+  rejected, such, passed = collections.Counter(), {}, {}
   examples = offset = 0
+  keys = []
   with (
     open(fresh / 'rows.bin', 'wb') as row_file,
     open(fresh / 'texts.bin', 'wb') as text_file,
     open(fresh / 'rejected.jsonl', 'wb') as reject_file,
+    open(fresh / index.PIECES, 'w', encoding='utf-8') as piece_file,
   ):
-    for path in paths:
+    for path, number in paths:
       with np.load(path, allow_pickle=False) as piece:
-        rows, texts, rejects = (piece[name] for name in _ARRAYS)
-      rows['text'] += offset
-      offset, examples = offset + len(texts), examples + len(rows)
-      row_file.write(rows.tobytes())
-      text_file.write(texts.tobytes())
-      reject_file.write(rejects.tobytes())
-      for line in rejects.tobytes().splitlines():
-        rejected[json.loads(line)['reason']] += 1
+        key = piece['key'].tobytes().hex()
+        part = _Part(**{name: piece[name] for name in _ARRAYS})
+      part.rows['text'] += np.uint64(offset)
+      part.rows['file'] = number
+      offset, examples = offset + len(part.texts), examples + len(part.rows)
+      row_file.write(part.rows.tobytes())
+      text_file.write(part.texts.tobytes())
+      reject_file.write(part.rejects.tobytes())
+      keys.append(key)
+      beside = json.loads(part.passed.tobytes())
+      piece_file.write(json.dumps(_sizes(key, part, beside)) + '\n')
+      for line in part.rejects.tobytes().splitlines():
+        one = json.loads(line)
+        rejected[one['reason']] += 1
+        such.setdefault(one['reason'], one['id'])
+      for reason, (n, name) in beside.items():
+        passed[reason] = [passed.get(reason, (0,))[0] + n, name]
   return {
     'examples': examples,
     'text_bytes': offset,
     'rejected': dict(rejected),
+    'such': such,
+    'passed': passed,
+    'state': _joined_keys(keys),
     'digest': _digest(fresh) if examples else '',
   }
+
+
+def _sizes(key, part, passed):
+  """A line of pieces.jsonl."""
+  sizes = {name: len(getattr(part, name)) for name in _ARRAYS[:3]}
+  return {'key': key, **sizes, 'passed': passed}
 
 
 def _digest(fresh) -> str:

@@ -9,7 +9,7 @@ What tools that read a set have in common, so that they call it alike.
 import os
 
 from imagen_jax.config import flags
-from imagen_jax.data import index, photographs, sources
+from imagen_jax.data import images, index, photographs, sources
 from imagen_jax.files import remote
 
 
@@ -36,12 +36,19 @@ def add(p, *, min_side: int | None, tfds: bool = False) -> None:
     help='key, column or feature of the captions (default: text, caption or '
     'captions)',
   )
+  add_argument(
+    '--lines',
+    action='store_true',
+    help='each line of a .txt is a caption of its own (default: all are one)',
+  )
+  add_argument(
+    '--image',
+    metavar='NAME',
+    help="column of a folder's metadata that names the pictures, or holds them"
+    + (', or picture feature of a tfds: source' if tfds else '')
+    + ' (default: file_name or image)',
+  )
   if tfds:
-    add_argument(
-      '--image',
-      metavar='NAME',
-      help='picture feature of a tfds: source (default: image)',
-    )
     add_argument(
       '--data_dir',
       metavar='DIR',
@@ -93,11 +100,12 @@ def source(
   kind = kind if colon else ''  # a folder may be called 'shards'
   if kind in ('tfds', 'shards') and not name:
     raise ValueError(f'--source={text} names no set')
-  of_tfds = {k: getattr(args, k, None) for k in ('image', 'data_dir')}
-  if kind == 'tfds' and hasattr(args, 'image'):
+  image, data_dir = args.image, getattr(args, 'data_dir', None)
+  if kind == 'tfds' and hasattr(args, 'data_dir'):
+    of_tfds = {'image': image, 'data_dir': data_dir}
     return sources.Tfds(name=name, **_given(common | of_tfds))
-  if any(of_tfds.values()):
-    raise ValueError('--image and --data_dir are for a tfds: source')
+  if data_dir:
+    raise ValueError('--data_dir is for a tfds: source')
   if kind == 'tfds':
     raise ValueError(f'{text} is no folder and no shards')
   if kind == 'scenes':
@@ -105,13 +113,15 @@ def source(
       f'{text}: the embedded scenes are drawn, there are no files; give '
       'a folder or shards'
     )
-  if kind == 'shards':
-    return sources.Shards(files=name, **_given(common))
-  if remote.is_remote(text) or text.endswith('.tar') or _holds_shards(text):
-    return sources.Shards(files=text, **_given(common))
+  common['lines'] = args.lines
+  if kind == 'shards' or _is_shards(text):
+    if image:
+      raise ValueError('--image is for a folder or a tfds: source')
+    files = name if kind == 'shards' else text
+    return sources.Shards(files=files, **_given(common))
   if not os.path.isdir(text):
     raise ValueError(f'source {text} does not exist; give a folder or shards')
-  return sources.Folder(directory=text, **_given(common))
+  return sources.Folder(directory=text, image=image, **_given(common))
 
 
 def _given(fields):
@@ -119,7 +129,19 @@ def _given(fields):
   return {name: value for name, value in fields.items() if value is not None}
 
 
+def _is_shards(path):
+  if remote.is_remote(path) or path.endswith(remote.TARS):
+    return True
+  return os.path.isdir(path) and _holds_shards(path)
+
+
 def _holds_shards(path):
-  return os.path.isdir(path) and any(
-    name.endswith('.tar') for name in os.listdir(path)
-  )
+  """Whether the first folder that holds anything of either holds shards."""
+  for _, folders, names in os.walk(path):
+    folders[:] = sorted(name for name in folders if name[0] != '.')
+    kinds = {name.rpartition('.')[2].lower() for name in names}
+    if any(name.endswith(remote.TARS) for name in names):
+      return True
+    if not kinds.isdisjoint(images.EXTENSIONS):
+      return False
+  return False

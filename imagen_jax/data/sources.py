@@ -18,6 +18,7 @@ import pathlib
 import sys
 
 from imagen_jax.data import (
+  caption_fields,
   folders,
   index,
   indexing,
@@ -40,12 +41,14 @@ class Folder:
 
   directory: str
   caption: str | None = None  # key or column; None = .txt, or a usual one
+  image: str | None = None  # column of file names; None = a usual one
+  lines: bool = False  # whether each line of a .txt is a caption of its own
   index_dir: str | None = None  # None = in the folder itself
   reading: photographs.Reading = photographs.Reading()
 
   def open(self, split: str) -> photographs.Photographs:
     """A split; the validation share is taken from the folder."""
-    fetch = functools.partial(_fetch_file, self.directory)
+    fetch = functools.partial(_fetch_file, self.directory, self.image)
     return photographs.Photographs(
       self.open_index(), fetch, self.reading, split
     )
@@ -54,16 +57,21 @@ class Folder:
     """The index, made where there is none."""
     if not os.path.isdir(self.directory):
       raise ValueError(f'folder {self.directory} does not exist')
+    fields = _fields(self)
     about = {
       'kind': 'folder',
       'root': self.directory,
-      'settings': {'caption': self.caption},
+      'settings': {**dataclasses.asdict(fields), 'image': self.image},
       'files': [],
     }
+    place = pathlib.Path(
+      self.index_dir or pathlib.Path(self.directory) / index.FOLDER
+    )
+    own = place, place.with_name(f'{place.name}.pieces')
     return indexing.open_or_make(
-      self.index_dir or pathlib.Path(self.directory) / index.FOLDER,
+      place,
       about,
-      lambda: folders.pieces(self.directory, self.caption),
+      lambda: folders.pieces(self.directory, fields, self.image, own),
     )
 
 
@@ -73,6 +81,7 @@ class Shards:
 
   files: str  # a directory, a pattern, or 'gs://b/{00000..00099}.tar'
   caption: str | None = None  # key of the .json; None = .txt, or a usual one
+  lines: bool = False  # whether each line of a .txt is a caption of its own
   index_dir: str | None = None  # None = beside the shards, if these are local
   reading: photographs.Reading = photographs.Reading()
 
@@ -80,7 +89,9 @@ class Shards:
     """A split; the validation share is taken from the shards."""
     found = self.open_index()
     about = found.about
-    fetch = functools.partial(_fetch_member, about['root'], about['files'])
+    fetch = functools.partial(
+      _fetch_member, about['root'], about['files'], _unpacked(found.directory)
+    )
     return photographs.Photographs(found, fetch, self.reading, split)
 
   def open_index(self) -> index.Index:
@@ -90,17 +101,19 @@ class Shards:
         f"{self.files} is remote: say where its index is kept, as index_dir='"
         "runs/index'"
       )
-    root, files = remote.find(self.files, '.tar')
+    root, files = remote.find(self.files, remote.TARS)
+    place = pathlib.Path(self.index_dir or pathlib.Path(root) / index.FOLDER)
+    fields = _fields(self)
     about = {
       'kind': 'shards',
       'root': root,
-      'settings': {'caption': self.caption},
+      'settings': dataclasses.asdict(fields),
       'files': files,
     }
     return indexing.open_or_make(
-      self.index_dir or pathlib.Path(root) / index.FOLDER,
+      place,
       about,
-      lambda: shards.pieces(root, files, self.caption),
+      lambda: shards.pieces(root, files, fields, _unpacked(place)),
     )
 
 
@@ -207,13 +220,22 @@ class Mixture:
 Source = pipeline.EmojiScenes | Folder | Shards | Tfds | SeqioTask | Mixture
 
 
-def _fetch_file(directory, row, text):
-  return folders.fetch(directory, text, row)
+def _fields(source):
+  return caption_fields.Fields(caption=source.caption, lines=source.lines)
 
 
-def _fetch_member(root, files, row, text):
+def _fetch_file(directory, image, row, text):
+  return folders.fetch(directory, text, row, image)
+
+
+def _unpacked(place):
+  """Where compressed shards are unpacked to, beside the index."""
+  return place.with_name(f'{place.name}.unpacked')
+
+
+def _fetch_member(root, files, unpacked, row, text):
   del text
-  return shards.fetch(root, files, row)
+  return shards.fetch(root, files, row, unpacked)
 
 
 def _note_forward(name, what):

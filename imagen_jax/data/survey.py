@@ -31,6 +31,8 @@ class Survey:
   examples: int
   rejected: dict[str, int]
   rejected_some: list[dict]
+  such: dict[str, str]  # reason -> the first that was rejected for it
+  passed: dict[str, list]  # reason -> [number passed over, the first of them]
   width: np.ndarray  # [n] pixels, of all examples
   height: np.ndarray
   size: np.ndarray  # [n] bytes
@@ -47,6 +49,7 @@ class Survey:
   same_captions: list[tuple[str, int]]  # the most frequent, with their counts
   decoded: int  # files of the sample
   bad: dict[str, str]  # of these: id -> reason
+  profiles: dict[str, int]  # of these: fate of their colour profiles -> number
   seconds: float  # of one core, for decoding and framing them
   thumbnails: list[tuple[np.ndarray, str]]  # square, caption
 
@@ -80,7 +83,9 @@ def take(source, found, pictures, reading, sample, tokenizer=None, shown=24):
     root=found.about['root'],
     examples=len(rows),
     rejected=found.about['rejected'],
-    rejected_some=found.rejected()[:200],
+    rejected_some=found.rejected(200),
+    such=found.about['such'],
+    passed=found.about['passed'],
     width=width,
     height=height,
     size=rows['size'].astype(np.int64),
@@ -149,7 +154,7 @@ def fetcher(source):
 
 def _look(fetch, found, chosen, pictures, shown):
   """Decodes and frames the sample, on one core."""
-  bad, thumbnails = {}, []
+  bad, thumbnails, profiles = {}, [], collections.Counter()
   every = max(1, len(chosen) // max(1, shown))
   seconds = 0.0
   for count, i in enumerate(chosen):
@@ -161,6 +166,7 @@ def _look(fetch, found, chosen, pictures, shown):
       image = framing.decoded(data, pictures)
       seen = framing.frame(image, pictures)
       seconds += time.process_time() - start
+      profiles[images.profile_of(data)] += 1
     except images.BadPicture as e:
       bad[text.id] = str(e)
       continue
@@ -169,6 +175,7 @@ def _look(fetch, found, chosen, pictures, shown):
   return {
     'decoded': len(chosen),
     'bad': bad,
+    'profiles': dict(profiles),
     'seconds': seconds,
     'thumbnails': thumbnails,
   }

@@ -22,7 +22,7 @@ import PIL.Image
 
 from imagen_jax.config import checks
 from imagen_jax.evaluation import picture_files
-from imagen_jax.files import remote, weights
+from imagen_jax.files import json_files, remote, weights
 from imagen_jax.models import clip_image, clip_text
 from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, huggingface, placing, tokenizer_files
@@ -176,7 +176,7 @@ def _normalisation(folder, resolution):
   """(mean, deviation) of colours; raises for what is not CLIP's way."""
   if _PREPROCESSOR not in folder.names():
     return MEAN, STD
-  fields = remote.read_json(folder, _PREPROCESSOR)
+  fields = json_files.read_in(folder, _PREPROCESSOR)
   where = f'{folder}/{_PREPROCESSOR}'
   found = []
   for key, default in (('image_mean', MEAN), ('image_std', STD)):

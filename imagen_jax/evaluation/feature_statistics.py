@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imagen_jax.files import weights
+from imagen_jax.files import json_files, weights
 
 FORMAT_VERSION = 1
 KEPT = 5_000  # features kept for the kernel distance
@@ -178,7 +178,7 @@ def load(path) -> tuple[Statistics, dict]:
       'give the directory of the pictures, or a file of imagen_jax.fid'
     )
   try:
-    header = json.loads(str(found.pop('header')))
+    header = json_files.parse(str(found.pop('header')), 'its header')
     version = header['format_version']
     statistics = Statistics(count=int(header['count']), **found)
     about, sha256 = dict(header['about']), header['sha256']

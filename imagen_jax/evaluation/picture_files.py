@@ -11,9 +11,12 @@ score of the others would be that of another set.
 
 import collections
 import concurrent.futures
+import functools
 import hashlib
+import json
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -36,7 +39,7 @@ def listing(directory) -> list[pathlib.Path]:
     if path.suffix.lower().lstrip('.') in images.EXTENSIONS
     and not _BESIDE.fullmatch(path.name)
     and not any(part.startswith('.') for part in path.relative_to(root).parts)
-    and path.is_file()
+    and not path.is_dir()  # what is no file otherwise is told when it is read
   ]
   if not found:
     raise ValueError(
@@ -46,12 +49,30 @@ def listing(directory) -> list[pathlib.Path]:
 
 
 def identity(directory, paths: Sequence[pathlib.Path]) -> str:
-  """Sixteen digits that change with the files' names and sizes."""
+  """Sixteen digits that change with the files' names and contents.
+
+  Every file is read, as it is again to be measured: pictures that were drawn
+  anew may have the names, the sizes and, where disks are shared, the times of
+  those before. Raises ValueError where one cannot be.
+  """
   digest = hashlib.sha256()
-  for path in paths:
-    name = path.relative_to(directory).as_posix()
-    digest.update(f'{name} {path.stat().st_size}\n'.encode())
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    for path, content in zip(paths, pool.map(_content, paths)):
+      name = path.relative_to(directory).as_posix()
+      digest.update(json.dumps([name, content]).encode())
   return digest.hexdigest()[:16]
+
+
+def _content(path):
+  return hashlib.sha256(_bytes(path)).hexdigest()
+
+
+def _bytes(path):
+  try:
+    return images.read(path)
+  except (images.BadPicture, OSError) as e:
+    reason = getattr(e, 'strerror', None) or e
+    raise ValueError(f'{path} cannot be read: {reason}') from e
 
 
 def read(path: pathlib.Path, crop: int | None = None) -> np.ndarray:
@@ -62,17 +83,35 @@ def read(path: pathlib.Path, crop: int | None = None) -> np.ndarray:
     crop: pixels of a side; the largest square in the middle is resized to it
       (bicubic, with smoothing). None = as it is.
   """
+  data = _bytes(path)
   try:
-    image = images.decode(path.read_bytes())
-  except (images.BadPicture, OSError) as e:
-    reason = getattr(e, 'strerror', None) or e
-    raise ValueError(f'{path} cannot be read: {reason}') from e
+    if images.profile_of(data) == 'ignored':
+      _tell_profile(path)
+    image = images.decode(data)
+  except images.BadPicture as e:
+    raise ValueError(f'{path} cannot be read: {e}') from e
   if crop is not None:
     side = min(image.size)
     image = centre(image, side)
     if side != crop:
       image = image.resize((crop, crop), PIL.Image.Resampling.BICUBIC)
   return np.asarray(image)
+
+
+@functools.cache
+def _note_profiles():
+  """One note stands for all of a process."""
+  return []
+
+
+def _tell_profile(path):
+  if not _note_profiles():
+    _note_profiles().append(path)
+    print(
+      f'note: the colour profile of {path}, and maybe of others, is damaged or '
+      'of another kind of picture; its colours are taken as sRGB',
+      file=sys.stderr,
+    )
 
 
 def centre(image: PIL.Image.Image, side: int) -> PIL.Image.Image:

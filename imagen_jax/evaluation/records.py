@@ -10,6 +10,8 @@ import os
 import pathlib
 from collections.abc import Mapping
 
+from imagen_jax.files import json_files
+
 FILE = 'settings.json'
 
 
@@ -27,10 +29,10 @@ def claim(directory: pathlib.Path, settings: Mapping) -> None:
     fresh.write_text(json.dumps(settings, indent=2) + '\n')
     os.replace(fresh, path)
     return
-  try:
-    before = json.loads(path.read_text())
-  except ValueError as e:
-    raise ValueError(f'{path} is damaged; give another --out directory') from e
+  remedy = 'give another --out directory'
+  before = json_files.read(path, remedy=remedy)
+  if not isinstance(before, dict):
+    raise ValueError(f'{path} holds no settings; {remedy}')
   for key in settings | before:
     if before.get(key) != settings.get(key):
       raise ValueError(
@@ -44,12 +46,13 @@ def read(path: pathlib.Path) -> dict[int, dict]:
   if not path.exists():
     return {}
   found = {}
-  for line in path.read_text().splitlines():
+  for line in path.read_text(encoding='utf-8', errors='replace').split('\n'):
     try:
-      record = json.loads(line)
+      record = json_files.parse(line, path)
     except ValueError:
       continue
-    found[record['index']] = record
+    if isinstance(record, dict) and type(record.get('index')) is int:
+      found[record['index']] = record
   return found
 
 

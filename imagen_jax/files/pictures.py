@@ -4,6 +4,7 @@ Not in the paper. Pictures are uint8 [h, w, 3]; Pillow only.
 """
 
 import bisect
+import errno
 import io
 import itertools
 import os
@@ -12,6 +13,7 @@ import re
 import time
 import unicodedata
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +21,8 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 import PIL.PngImagePlugin
+
+from imagen_jax.files import plain
 
 NAME_LENGTH = 60  # characters of the prompt in a file name
 _NAME_BYTES = 200  # of them in UTF-8; file systems allow 255, with the number
@@ -57,18 +61,14 @@ def slugs(prompts: Sequence[str]) -> list[str]:
   return [names[prompt] for prompt in prompts]
 
 
-# What Pillow raises where a file is no picture, or one too large to be meant.
-_UNREADABLE = (
-  OSError,
-  ValueError,
-  SyntaxError,
-  PIL.Image.DecompressionBombError,
-)
+MAX_PIXELS = 89_000_000  # of a PNG that is read whole; as `data.images` has it
+_PERCEPTUAL = b'\0'  # the rendering intent, of the sRGB chunk
 
 
 def png(image: np.ndarray, text: Mapping[str, str]) -> bytes:
-  """uint8 [h, w, 3] with text metadata as the bytes of a PNG file."""
+  """uint8 [h, w, 3], sRGB, with text metadata as the bytes of a PNG file."""
   info = PIL.PngImagePlugin.PngInfo()
+  info.add(b'sRGB', _PERCEPTUAL)  # what the numbers are, for other programs
   for key, value in text.items():
     info.add_itxt(key, value)
   file = io.BytesIO()
@@ -98,11 +98,20 @@ def read_png(path) -> tuple[np.ndarray, dict[str, str]]:
   Raises ValueError naming a file that is none.
   """
   try:
-    with PIL.Image.open(path, formats=['PNG']) as image:
+    with plain.opened(path) as file, _opened(file) as image:
+      if image.width * image.height > MAX_PIXELS:
+        raise OSError(errno.EFBIG, f'more than {MAX_PIXELS:,} pixels')
       return np.asarray(image.convert('RGB')), dict(image.text)
-  except _UNREADABLE as e:
+  except Exception as e:  # decoders raise whatever they like of damage
     reason = getattr(e, 'strerror', None) or 'it is no whole PNG file'
     raise ValueError(f'{path} cannot be read: {reason}') from e
+
+
+def _opened(file):
+  with warnings.catch_warnings():
+    # What is too large is refused, on one line.
+    warnings.simplefilter('ignore', PIL.Image.DecompressionBombWarning)
+    return PIL.Image.open(file, formats=['PNG'])
 
 
 def read_text(path) -> dict[str, str] | None:
@@ -111,13 +120,14 @@ def read_text(path) -> dict[str, str] | None:
   Reads the chunks before the pixels and the file's end alone.
   """
   try:
-    with open(path, 'rb') as f:
-      f.seek(-12, os.SEEK_END)
-      if f.read(8)[4:] != b'IEND':
+    with plain.opened(path) as file:
+      file.seek(-12, os.SEEK_END)
+      if file.read(8)[4:] != b'IEND':
         return None
-    with PIL.Image.open(path, formats=['PNG']) as image:
-      return {k: v for k, v in image.info.items() if isinstance(v, str)}
-  except _UNREADABLE:
+      file.seek(0)
+      with _opened(file) as image:
+        return {k: v for k, v in image.info.items() if isinstance(v, str)}
+  except Exception:  # whatever decoders raise of damage
     return None
 
 

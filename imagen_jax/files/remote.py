@@ -15,14 +15,14 @@ import dataclasses
 import functools
 import glob
 import itertools
-import json
 import os
 import pathlib
 import re
 import urllib.parse
 
-from imagen_jax.files import retrying
+from imagen_jax.files import plain, retrying
 
+TARS = ('.tar', '.tar.gz', '.tgz')  # endings of shards
 _ASKED = 32  # sizes in a bucket at the same time: 40,000 shards in a minute
 _LOGIN = {
   'gs': 'log in by: gcloud auth application-default login, or set '
@@ -31,14 +31,19 @@ _LOGIN = {
 }
 
 
-def find(pattern: str, suffix: str) -> tuple[str, list[tuple[str, int]]]:
-  """(directory, [(name below it, bytes)]) of all files that are meant.
+def find(
+  pattern: str, suffix: tuple[str, ...]
+) -> tuple[str, list[tuple[str, int, str]]]:
+  """(directory, [(name below it, bytes, stamp)]) of all files that are meant.
+
+  The stamp is another one where a file of the same name and size is another:
+  its time of change in nanoseconds, or what a bucket gives for it.
 
   Raises ValueError where there are none.
   """
   paths = [path for part in expand(pattern) for path in _match(part, suffix)]
   if not paths:
-    raise ValueError(f'{pattern}: there is no file *{suffix}')
+    raise ValueError(f'{pattern}: there is no file *{" or *".join(suffix)}')
   [(path, times)] = collections.Counter(paths).most_common(1)
   if times > 1:
     raise ValueError(f'{pattern} names {path} twice')
@@ -46,7 +51,8 @@ def find(pattern: str, suffix: str) -> tuple[str, list[tuple[str, int]]]:
   if is_remote(pattern):  # commonpath makes gs:/ of gs://
     root = root.replace(':/', '://', 1)
   names = sorted(path[len(root) :].lstrip('/') for path in paths)
-  return root, list(zip(names, _sizes([join(root, name) for name in names])))
+  found = _abouts([join(root, name) for name in names])
+  return root, [(name, *about) for name, about in zip(names, found)]
 
 
 def expand(pattern: str) -> list[str]:
@@ -75,17 +81,30 @@ def join(root: str, name: str) -> str:
 
 def size(path: str) -> int:
   """Bytes of a file."""
+  return _about(path)[0]
+
+
+# What buckets tell of a file that is another for each of its contents.
+_STAMPS = ('generation', 'md5Hash', 'etag', 'ETag', 'mtime', 'LastModified',
+           'updated', 'created')  # fmt: skip
+
+
+def _about(path):
+  """(bytes, stamp) of a file."""
   if is_remote(path):
-    return _remote(path, lambda system, inner: system.size(inner))
-  return _local(path, lambda: os.stat(path).st_size)
+    about = _remote(path, lambda system, inner: system.info(inner))
+    stamp = next((about[name] for name in _STAMPS if about.get(name)), '')
+    return int(about['size']), str(stamp)
+  found = _local(path, lambda: os.stat(path))
+  return found.st_size, str(found.st_mtime_ns)
 
 
-def _sizes(paths):
+def _abouts(paths):
   """Of many files; a bucket is asked for some at a time, not one by one."""
   if not is_remote(paths[0]):
-    return [size(path) for path in paths]
+    return [_about(path) for path in paths]
   with concurrent.futures.ThreadPoolExecutor(_ASKED) as pool:
-    return list(pool.map(size, paths))
+    return list(pool.map(_about, paths))
 
 
 def open_file(path: str):
@@ -94,11 +113,14 @@ def open_file(path: str):
     return _remote(
       path, lambda system, inner: system.open(inner, 'rb', block_size=8 << 20)
     )
-  return _local(path, lambda: open(path, 'rb', buffering=1 << 20))
+  return _local(path, lambda: plain.opened(path, buffering=1 << 20))
 
 
-def read(path: str, offset: int, count: int) -> bytes:
-  """Bytes [offset, offset + count); raises ValueError where some are gone."""
+def read(path: str, offset: int, count: int, stamp: str = '') -> bytes:
+  """Bytes [offset, offset + count); raises ValueError where some are gone.
+
+  Or where a file of this machine has another `stamp` than `find` gave it.
+  """
   if is_remote(path):
     data = _remote(
       path,
@@ -109,20 +131,27 @@ def read(path: str, offset: int, count: int) -> bytes:
   else:
     # Opened each time: threads share nothing, and a file that was replaced or
     # deleted is noticed. It costs 20 microseconds.
-    data = _local(path, lambda: _pread(path, offset, count))
+    data, now = _local(path, lambda: _pread(path, offset, count))
   if len(data) != count:
     raise ValueError(
       f'{path} has shrunk: bytes {offset:,} to {offset + count:,} were there '
       f'when the index was made, {len(data):,} of {count:,} are; put the file '
       'back and run the same command again'
     )
+  if not is_remote(path) and stamp not in ('', now):
+    raise ValueError(
+      f'{path} was written again since the index was made; run the same '
+      'command again, which renews the index'
+    )
   return data
 
 
 def _pread(path, offset, count):
-  descriptor = os.open(path, os.O_RDONLY)
+  """(bytes, stamp of the file)."""
+  descriptor = plain.descriptor_of(path)
   try:
-    return os.pread(descriptor, count, offset)
+    stamp = str(os.fstat(descriptor).st_mtime_ns)
+    return os.pread(descriptor, count, offset), stamp
   finally:
     os.close(descriptor)
 
@@ -136,7 +165,7 @@ def _match(pattern, suffix):
         return system.glob(inner)
       if inner.endswith(suffix):
         return [inner]
-      return [p for p in system.find(inner) if p.endswith(suffix)]
+      return [p for p in system.find(inner) if _is_meant(p, suffix)]
 
     found = _remote(pattern, listed)
     # Listings have paths without their scheme.
@@ -145,14 +174,22 @@ def _match(pattern, suffix):
       for path in found
     ]
   if os.path.isdir(pattern):
+    below = pathlib.Path(pattern)
     return [
       str(path)
-      for path in sorted(pathlib.Path(pattern).rglob(f'*{suffix}'))
-      if path.is_file()
+      for path in sorted(below.rglob('*'))
+      if _is_meant(path.relative_to(below).as_posix(), suffix)
+      and not path.is_dir()
     ]
   if any(letter in pattern for letter in '*?['):
     return sorted(glob.glob(pattern, recursive=True))
   return [pattern]  # whether it is there is told when it is looked at
+
+
+def _is_meant(name, suffix):
+  """Whether a file has the ending, and no part of its name is hidden."""
+  hidden = any(part.startswith('.') for part in name.split('/'))
+  return name.lower().endswith(suffix) and not hidden
 
 
 def _local(path, function):
@@ -264,7 +301,7 @@ class Folder:
     if self.remote:
       system, root = self._system()
       return system.cat_file(f'{root}/{name}', start=start, end=stop)
-    with open(pathlib.Path(self.place) / name, 'rb') as file:
+    with plain.opened(pathlib.Path(self.place) / name) as file:
       file.seek(start)
       return file.read() if stop is None else file.read(stop - start)
 
@@ -306,18 +343,3 @@ def folder(source) -> Folder:
   if '://' in text:
     return Folder(place=text.rstrip('/'))
   return Folder(place=str(pathlib.Path(text).expanduser()))
-
-
-def read_json(folder: Folder, name: str) -> dict:
-  """A JSON file of the directory."""
-  try:
-    fields = json.loads(folder.read(name))
-  except FileNotFoundError as error:
-    raise ValueError(f'{folder}/{name} is missing') from error
-  except ValueError as error:
-    raise ValueError(
-      f'{folder}/{name} is damaged ({error}); copy it again'
-    ) from error
-  if not isinstance(fields, dict):
-    raise ValueError(f'{folder}/{name} holds no object; copy it again')
-  return fields

@@ -10,7 +10,7 @@
 opened.
 """
 
-from imagen_jax.files import remote, tensors
+from imagen_jax.files import json_files, remote, tensors
 
 PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
 _VARIANTS = (None, 'fp16')  # the better first
@@ -73,7 +73,7 @@ def _only_one(folder, stem, there):
 
 def _listed(folder, index, there):
   """All tensors of the files that an index names; it names no path."""
-  weight_map = remote.read_json(folder, index).get('weight_map', {})
+  weight_map = json_files.read_in(folder, index).get('weight_map', {})
   texts = isinstance(weight_map, dict)
   if not texts or not all(isinstance(v, str) for v in weight_map.values()):
     raise ValueError(

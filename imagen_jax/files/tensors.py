@@ -6,14 +6,13 @@ tensor at a time beside what is made of them.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 
 import ml_dtypes
 import numpy as np
 
-from imagen_jax.files import remote
+from imagen_jax.files import impostors, json_files, remote
 
 BLOCK = 16 << 20  # bytes of a tensor that are read at once
 _DTYPES = {
@@ -24,7 +23,7 @@ _DTYPES = {
 }
 _ITEM_SIZES = {'I64': 8, 'I32': 4, 'I16': 2, 'I8': 1, 'U8': 1, 'BOOL': 1}
 _LISTED = 12  # names in an error message
-_HEADER = 100_000_000  # bytes of a header at most, as for the library
+MAX_HEADER = 100_000_000  # bytes, the library's own limit
 _NAME = 200  # characters of a name, or an entry, in an error message
 # What a header that is damaged raises.
 DAMAGE = (
@@ -35,7 +34,6 @@ DAMAGE = (
   RecursionError,
   OSError,
 )
-_POINTER = b'version '  # how a file begins that Git LFS has yet to fetch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,14 +55,17 @@ def safetensors(folder: remote.Folder, file: str) -> dict[str, Tensor]:
   where = f'{folder}/{file}'
   try:
     size = folder.size(file)
+    what = impostors.told(folder.read(file, 0, impostors.HEAD))
+    if what:
+      raise impostors.Impostor(f'{where} {what}')
     start = folder.read(file, 0, 8)
-    if start == _POINTER:
-      raise ValueError('a pointer of Git LFS and not the file')
     length = header_length(start, size)
     entries = parse_header(folder.read(file, 8, 8 + length))
     ends = [entry['data_offsets'][1] for entry in entries.values()]
   except FileNotFoundError as error:
     raise ValueError(f'{where} is missing; copy the directory again') from error
+  except impostors.Impostor:
+    raise
   except DAMAGE as error:
     raise ValueError(
       f'{where} is damaged ({error}); copy it again or export it again'
@@ -84,7 +85,7 @@ def safetensors(folder: remote.Folder, file: str) -> dict[str, Tensor]:
 def header_length(start: bytes, size: int) -> int:
   """Bytes of the header, from the file's first eight; ValueError = no file."""
   length = int.from_bytes(start, 'little')
-  if not 0 < length <= min(size - 8, _HEADER):
+  if not 0 < length <= min(size - 8, MAX_HEADER):
     raise ValueError(f'a header of {length} bytes in a file of {size}')
   return length
 
@@ -95,7 +96,7 @@ def parse_header(text: bytes) -> dict[str, dict]:
   Raises one of DAMAGE unless each name is there once, and the tensors lie one
   behind the other: of two in one place, one is not what was saved.
   """
-  entries = json.loads(text, object_pairs_hook=_once)
+  entries = json_files.parse(text, 'its header', unique=True)
   entries.pop('__metadata__', None)
   for name, entry in entries.items():
     _check_entry(name, entry)
@@ -110,16 +111,6 @@ def parse_header(text: bytes) -> dict[str, dict]:
       )
     end = last
   return entries
-
-
-def _once(pairs):
-  """A JSON object as a dict, where no name is there twice."""
-  found = dict(pairs)
-  if len(found) < len(pairs):
-    names = [name for name, _ in pairs]
-    twice = next(name for name in found if names.count(name) > 1)
-    raise ValueError(f'{twice[:_NAME]} is there twice')
-  return found
 
 
 def _check_entry(name, entry):

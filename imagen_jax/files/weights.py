@@ -5,6 +5,7 @@ joined with '.'; a file is written beside its place and renamed into it, so
 that a reader sees the old one or the new one.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from imagen_jax.files import impostors
 from imagen_jax.files import tensors as tensors_lib
 
 _SAFETENSORS_NAMES = {
@@ -142,21 +144,6 @@ def save_json(path, fields):
   save_bytes(path, (json.dumps(fields, indent=2) + '\n').encode())
 
 
-def load_json(path, absent):
-  """Reads a JSON file.
-
-  Raises ValueError where it cannot: with the text `absent` if it is not there.
-  """
-  try:
-    return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
-  except FileNotFoundError as e:
-    raise ValueError(absent) from e
-  except OSError as e:
-    raise ValueError(f'{path} cannot be read: {e.strerror}') from e
-  except (ValueError, RecursionError) as e:  # the latter: nested too deep
-    raise ValueError(f'{path} is damaged ({e}); copy it again') from e
-
-
 def save_bytes(path, content):
   """Writes a file atomically."""
   fresh = _beside(path)
@@ -185,6 +172,12 @@ def metadata(path):
     return file.metadata() or {}
 
 
+def refuse_other(path):
+  """Raises ValueError where a file of weights is a pointer, a page, empty."""
+  with contextlib.suppress(OSError), open(path, 'rb') as file:
+    impostors.refuse(file.read(impostors.HEAD), path)
+
+
 def load(path):
   """Reads safetensors into a tree of float32 arrays.
 
@@ -196,6 +189,7 @@ def load(path):
   except FileNotFoundError as e:
     raise ValueError(f'{path} is missing; copy the directory again') from e
   except (safetensors.SafetensorError, *tensors_lib.DAMAGE) as e:
+    refuse_other(path)
     raise ValueError(f'{path} is damaged ({e}); copy or export it again') from e
   try:
     return unflatten({k: v.astype(np.float32) for k, v in flat.items()})

@@ -34,6 +34,10 @@ class UNetConfig:
   text_projection: int = 2048  # width shared by all text keys and values
   groups: int = 32  # of group norm
   fold: int = 1  # pixels folded into channels, each way (1: none)
+  # Whether the output is read from before its norm too. Group norm hides how
+  # large features are, and with them what of a nearly clean picture is to be
+  # copied as it is: folded networks of small width need it. Not in the paper.
+  linear_output: bool = False
   dtype: str = 'float32'  # compute type; parameters are float32
 
   def __post_init__(self):
@@ -167,12 +171,21 @@ class UNet(nn.Module):
     x, skips = self._down(x, skips, emb, text, mask)
     x = self._run(self._middle_units(), x, (emb, text, mask))[0]
     x = self._up(x, skips, emb, text, mask)
-    x = layers.GroupNorm(c.groups, dtype=c.dtype, name='output_norm')(x)
+    h = layers.GroupNorm(c.groups, dtype=c.dtype, name='output_norm')(x)
     # The output starts at zero, and is float32 whatever the compute type.
-    x = layers.conv3x3(channels, 'float32', 'output_conv', zeros=True)(
-      nn.swish(x)
+    h = layers.conv3x3(channels, 'float32', 'output_conv', zeros=True)(
+      nn.swish(h)
     )
-    return layers.unfold(x, c.fold)
+    if c.linear_output:
+      h += self._linear_output(x, emb, channels)
+    return layers.unfold(h, c.fold)
+
+  def _linear_output(self, x, emb, channels):
+    """What of the features is shown as it is, by noise level; zero at first."""
+    zeros = nn.initializers.zeros
+    gate = nn.Dense(x.shape[-1], kernel_init=zeros, name='output_gate')
+    x = x.astype('float32') * (1 + gate(nn.swish(emb))[:, None, None])
+    return layers.conv1x1(channels, 'float32', 'output_linear', zeros)(x)
 
   def context(self, text, mask):
     """All that depends on the text alone: [b, l, d], [b, l] -> TextContext."""

@@ -28,7 +28,8 @@ def facts(s, width: int) -> list[tuple[str, list[tuple[str, str]]]]:
       'Files',
       [
         ('examples', f'{s.examples:,} of {total:,} found'),
-        ('rejected', _counts(s.rejected, rejected, total)),
+        ('rejected', _rejected(s, rejected, total)),
+        ('passed over', index.told(s.passed) or 'nothing'),
         (
           'bad when decoded',
           _counts(_tally(s.bad.values()), len(s.bad), s.decoded)
@@ -43,6 +44,7 @@ def facts(s, width: int) -> list[tuple[str, list[tuple[str, str]]]]:
       [
         ('short side', _spread(short, 'pixels')),
         ('aspect', _spread(aspect, 'long over short', '.2f')),
+        ('colour profiles', _profiles(s.profiles)),
       ],
     ),
     (
@@ -173,6 +175,23 @@ def _counts(counts, some, total):
   return f'{_share(some, total)}: {index.summary(counts)}'
 
 
+def _rejected(s, some, total):
+  if not some:
+    return 'none'
+  counts = {reason: [n, s.such[reason]] for reason, n in s.rejected.items()}
+  return f'{_share(some, total)}: {index.told(counts)}'
+
+
+def _profiles(fates):
+  converted, ignored = (fates.get(k, 0) for k in ('converted', 'ignored'))
+  if not converted + ignored:
+    return 'none but sRGB'
+  return (
+    f'{converted:,} other than sRGB, converted; {ignored:,} damaged, ignored; '
+    f'of {sum(fates.values()):,} looked at'
+  )
+
+
 def _tally(reasons):
   counts = {}
   for reason in reasons:
@@ -184,7 +203,8 @@ def _groups(groups):
   if not groups:
     return 'none'
   extra = sum(len(ids) - 1 for ids in groups)
-  return f'{extra:,} are copies of others, such as {" = ".join(groups[0][:2])}'
+  alike = ' = '.join(map(index.spelled, groups[0][:2]))
+  return f'{extra:,} are copies of others, such as {alike}'
 
 
 def _spread(values, unit, form='.0f'):

@@ -10,7 +10,7 @@ drawn again (SDEdit, Meng et al. 2022), everywhere or inside a mask (RePaint).
 import dataclasses
 import hashlib
 import math
-import pathlib
+import sys
 import warnings
 
 import numpy as np
@@ -45,6 +45,8 @@ class Source:
         f'the mask is {_size(self.mask)}, the picture {_size(self.picture)}; '
         'give a mask of the size of the picture'
       )
+    if self.mask is not None and not self.mask.any():
+      raise ValueError(f'the mask is empty: {_NOTHING}')
     self.at(1, 1)  # checks the rest
 
   def at(self, resolution: int, n: int) -> bundles.Edit:
@@ -52,10 +54,7 @@ class Source:
     picture = _resized(self.picture, (resolution, resolution))
     mask = self.mask
     if mask is not None:
-      # A pixel is drawn as soon as any part of it is.
-      share = PIL.Image.fromarray(np.uint8(255 * mask))
-      method = PIL.Image.Resampling.BOX
-      mask = np.asarray(share.resize((resolution, resolution), method)) > 0
+      mask = touched(mask, (resolution, resolution))
       mask = np.broadcast_to(mask, (n, *mask.shape))
     return bundles.Edit(
       picture=np.broadcast_to(picture, (n, *picture.shape)),
@@ -82,19 +81,37 @@ def fingerprint(pixels) -> str:
 
 
 def read(path) -> np.ndarray:
-  """A picture file of any kind -> uint8 [h, w, 3], upright, over white.
+  """A picture file of any kind -> uint8 [h, w, 3], upright, over white, sRGB.
 
-  Raises ValueError naming the file.
+  A colour profile that cannot be followed is told on standard error. Raises
+  ValueError naming the file.
   """
+  return _read(path, _pixels)
+
+
+def _pixels(data, path):
+  if images.profile_of(data) == 'ignored':
+    print(
+      f'note: the colour profile of {path} is damaged or of another kind of '
+      'picture; its colours are taken as sRGB',
+      file=sys.stderr,
+    )
+  return np.asarray(images.decode(data))
+
+
+def _read(path, decode):
+  """decode(the file's bytes, path); what goes wrong is one line."""
   try:
-    data = pathlib.Path(path).read_bytes()
+    data = images.read(path)
   except OSError as e:
     raise ValueError(f'{path} cannot be read: {e.strerror}') from e
+  except images.BadPicture as e:
+    raise ValueError(f'{path} cannot be used: {e}') from e
   try:
     with warnings.catch_warnings():
       # What is too large is refused below, on one line.
       warnings.simplefilter('ignore', PIL.Image.DecompressionBombWarning)
-      return np.asarray(images.decode(data))
+      return decode(data, path)
   except images.BadPicture as e:
     remedy = 'give a whole PNG, JPEG or other picture file'
     if 'too many' in str(e):
@@ -103,19 +120,24 @@ def read(path) -> np.ndarray:
 
 
 def read_mask(path, like) -> np.ndarray:
-  """A mask file -> bool [h, w], true where it is bright.
+  """A mask file -> bool [h, w], true where it is bright and not transparent.
 
   Raises ValueError unless it is of the size of the picture `like` [h, w, 3] and
   something is to be drawn.
   """
-  mask = bright(read(path))
-  check_mask(path, mask.shape[:2], like.shape[:2], mask.any())
+  mask = _read(path, lambda data, _: mask_of(data))
+  check_mask(path, mask.shape, like.shape[:2], _middle(mask).any())
   return mask
 
 
-def bright(pixels) -> np.ndarray:
-  """Where a picture is bright: uint8 [h, w, 3] -> bool [h, w]."""
-  return pixels.sum(axis=2, dtype=np.uint16) >= 3 * 128
+def mask_of(data: bytes) -> np.ndarray:
+  """The bytes of a mask file -> bool [h, w]: what is to be drawn anew.
+
+  Transparent is kept, as it is where a painter has painted nothing; what is
+  half transparent counts by how bright it is over black. Raises BadPicture.
+  """
+  values = np.asarray(images.decode_mask(data))
+  return values.sum(axis=2, dtype=np.uint16) >= 3 * 128
 
 
 def check_mask(name, size, wanted, any_bright) -> None:
@@ -124,7 +146,7 @@ def check_mask(name, size, wanted, any_bright) -> None:
   Args:
     name: of the mask, for the message.
     size, wanted: (height, width) of the mask and of the picture.
-    any_bright: whether there is anything to draw.
+    any_bright: whether there is anything to draw in the square in its middle.
   """
   if size != wanted:
     raise ValueError(
@@ -133,20 +155,44 @@ def check_mask(name, size, wanted, any_bright) -> None:
     )
   if not any_bright:
     raise ValueError(
-      f'{name} is dark everywhere: nothing would be drawn; make white what is '
-      'to be drawn anew'
+      f'{name} is dark everywhere, or transparent, in the square in its '
+      f'middle: {_NOTHING}'
     )
 
 
+_NOTHING = 'nothing would be drawn; make white what is to be drawn anew'
+
+
 def square(picture, resolution: int) -> np.ndarray:
-  """The centre of a picture or mask [h, w, ...], resized to a square."""
+  """The centre of a picture or mask [h, w, ...], resized to a square.
+
+  Of a mask a pixel is drawn as soon as any part of it is: thin strokes stay.
+  """
+  cut = _middle(picture)
+  if cut.dtype == bool:
+    return touched(cut, (resolution, resolution))
+  return _resized(cut, (resolution, resolution))
+
+
+def _middle(picture):
+  """The largest square in the middle."""
   height, width = picture.shape[:2]
   side = min(height, width)
   top, left = (height - side) // 2, (width - side) // 2
-  cut = picture[top : top + side, left : left + side]
-  if cut.dtype == bool:
-    return _resized(np.uint8(255 * cut), (resolution, resolution)) >= 128
-  return _resized(cut, (resolution, resolution))
+  return picture[top : top + side, left : left + side]
+
+
+def touched(mask, size) -> np.ndarray:
+  """bool [h, w] -> bool [*size]: whether any of what a pixel covers is true."""
+  for axis, count in enumerate(size):
+    whole = mask.shape[axis]
+    edges = np.arange(count + 1) * whole
+    # Whole numbers: rounding must not let a neighbour in.
+    first, last = edges[:-1] // count, -(-edges[1:] // count)
+    zero = np.zeros_like(np.take(mask, [0], axis), np.int64)
+    sums = np.concatenate([zero, np.cumsum(mask, axis, np.int64)], axis)
+    mask = np.take(sums, last, axis) > np.take(sums, first, axis)
+  return mask
 
 
 def outpainting(picture, share: float):

@@ -20,7 +20,7 @@ import numpy as np
 
 from imagen_jax.config import checks
 from imagen_jax.diffusion import layouts
-from imagen_jax.files import pictures, weights
+from imagen_jax.files import json_files, pictures
 
 FORMAT_VERSION = 1
 # Of a picture's metadata: as it was asked for, and as a layout stage had it.
@@ -54,7 +54,7 @@ def read(path):
   path = pathlib.Path(path)
   if path.suffix.lower() == '.png':
     return parse(_text_in_picture(path), str(path))
-  fields = weights.load_json(
+  fields = json_files.read(
     path, f'the layout {path} does not exist; give a JSON file or a picture'
   )
   return build(fields, str(path))
@@ -63,8 +63,8 @@ def read(path):
 def parse(text, where):
   """The boxes in a JSON text."""
   try:
-    fields = json.loads(text)
-  except (ValueError, RecursionError) as e:
+    fields = json_files.parse(text, where)
+  except ValueError as e:
     raise ValueError(f'{where}: its layout is no JSON; write it anew') from e
   return build(fields, where)
 

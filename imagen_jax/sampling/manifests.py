@@ -22,7 +22,7 @@ import re
 import shutil
 import uuid
 
-from imagen_jax.files import weights
+from imagen_jax.files import json_files
 
 FORMAT_VERSION = 1
 FILE = 'cascade.json'
@@ -75,7 +75,7 @@ def read(directory):
   path = pathlib.Path(directory) / FILE
   if not path.parent.is_dir():
     raise ValueError(f'cascade directory {path.parent} does not exist')
-  fields = weights.load_json(
+  fields = json_files.read(
     path,
     f'{path.parent} is no cascade directory: it has no {FILE}; make one with '
     'python -m imagen_jax.bind',

@@ -11,6 +11,8 @@ import pathlib
 import tarfile
 import uuid
 
+from imagen_jax.files import json_files
+
 
 def path(out, number: int) -> pathlib.Path:
   """Where part `number` of a list goes."""
@@ -49,7 +51,9 @@ def _add(tar, name, data):
 def recipes(target) -> dict[int, dict[str, str]] | None:
   """{number in the list: recipe} of a part; None where it is not whole."""
   try:
-    return {n: json.loads(data) for n, data in _members(target, 'json')}
+    return {
+      n: json_files.parse(data, target) for n, data in _members(target, 'json')
+    }
   except (OSError, ValueError, tarfile.TarError):
     return None
 

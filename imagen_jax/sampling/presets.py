@@ -16,7 +16,7 @@ may hold presets.json, found by a sweep, with other settings for some names:
 import pathlib
 
 from imagen_jax.config import checks
-from imagen_jax.files import weights
+from imagen_jax.files import json_files
 from imagen_jax.stages import entries
 from imagen_jax.stages import settings as settings_lib
 
@@ -58,7 +58,7 @@ def read(directory, num_stages):
   path = pathlib.Path(directory) / FILE
   if not path.is_file():
     return {}
-  found = weights.load_json(path, f'{path} cannot be read')
+  found = json_files.read(path, f'{path} cannot be read')
   if not isinstance(found, dict):
     raise ValueError(f'{path} holds no table of presets; write it again')
   for name, stages in found.items():

@@ -159,7 +159,8 @@ def parser():
   changed.add_argument(
     '--mask',
     metavar='FILE',
-    help='picture of the same size, bright where to draw; the rest stays '
+    help='picture of the same size, bright where to draw; the rest stays, '
+    'what is transparent too '
     '(default: everywhere)',
   )
   changed.add_argument(

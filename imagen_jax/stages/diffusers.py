@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 
 from imagen_jax.diffusion import discrete
-from imagen_jax.files import remote, sharded, tensors, weights
+from imagen_jax.files import json_files, remote, sharded, tensors, weights
 from imagen_jax.models import if_configs, if_names
 from imagen_jax.stages import directory, settings
 from imagen_jax.stages import stage as stage_lib
@@ -56,7 +56,7 @@ def read(source, *, variant=None, low_res=None):
   """
   pipeline, unet = _folders(source)
   where = f'{unet}/{_CONFIG}'
-  model = if_configs.from_diffusers(remote.read_json(unet, _CONFIG), where)
+  model = if_configs.from_diffusers(json_files.read_in(unet, _CONFIG), where)
   if model.low_res and low_res is None:
     low_res = model.resolution // 4
   stage = stage_lib.Stage(
@@ -145,7 +145,7 @@ def _folders(source):
   folder = remote.folder(source)
   names = folder.names()
   if _INDEX in names:
-    fields = remote.read_json(folder, _INDEX)
+    fields = json_files.read_in(folder, _INDEX)
     kind = fields.get('_class_name')
     if not isinstance(kind, str) or not kind.startswith('IF'):
       raise ValueError(
@@ -173,11 +173,11 @@ def _sampling(pipeline, low_res):
   fields, where = {}, 'the defaults'
   if pipeline is not None and _SCHEDULER in pipeline.names():
     folder = pipeline.child(_SCHEDULER)
-    fields, where = remote.read_json(folder, _SCHEDULER_FILE), str(folder)
+    fields, where = json_files.read_in(folder, _SCHEDULER_FILE), str(folder)
     _check_scheduler(fields, where)
   if low_res and pipeline is not None and _NOISING in pipeline.names():
     folder = pipeline.child(_NOISING)
-    _check_scheduler(remote.read_json(folder, _SCHEDULER_FILE), str(folder))
+    _check_scheduler(json_files.read_in(folder, _SCHEDULER_FILE), str(folder))
   variance = fields.get('variance_type', 'learned_range')
   if not isinstance(variance, str) or variance not in _GAMMAS:
     raise ValueError(

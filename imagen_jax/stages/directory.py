@@ -13,7 +13,7 @@ import numpy as np
 
 from imagen_jax.config import checks
 from imagen_jax.diffusion import discrete, layouts, schedules
-from imagen_jax.files import remote, tensors, weights
+from imagen_jax.files import json_files, remote, tensors, weights
 from imagen_jax.models import efficient_unet, if_unet, unet
 from imagen_jax.stages import settings
 from imagen_jax.stages import stage as stage_lib
@@ -92,7 +92,7 @@ def write(directory, stage, params, dtype=np.float32, metadata=None):
 def read_config(directory):
   """The `Stage` in a stage directory, without its weights."""
   path = pathlib.Path(directory) / CONFIG_FILE
-  fields = weights.load_json(
+  fields = json_files.read(
     path,
     f'{path} is missing: {directory} is no stage directory; give the '
     "'stage' directory inside a training work directory",

@@ -14,7 +14,7 @@ import numpy as np
 
 from imagen_jax.config import checks
 from imagen_jax.diffusion import layouts, schedules
-from imagen_jax.files import weights
+from imagen_jax.files import json_files, weights
 from imagen_jax.models import layout_transformer
 
 FORMAT_VERSION = 1
@@ -72,7 +72,7 @@ def read_config(directory):
   Raises ValueError with a one-line remedy for a missing or damaged file.
   """
   path = pathlib.Path(directory) / CONFIG_FILE
-  fields = weights.load_json(
+  fields = json_files.read(
     path,
     f'{path} is missing: {directory} is no layout stage directory; give the '
     "'layout' directory inside a work directory of train_layout",

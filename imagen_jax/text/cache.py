@@ -27,7 +27,7 @@ import safetensors
 import safetensors.numpy
 
 from imagen_jax.config import checks
-from imagen_jax.files import weights
+from imagen_jax.files import json_files, weights
 from imagen_jax.text import quantization
 
 FORMAT_VERSION = 1
@@ -103,7 +103,8 @@ def unpack_index(record: bytes, shard: int, cache_id: str, path) -> Index:
   """The inverse; raises ValueError where it is another cache's."""
   try:
     size = int.from_bytes(record[:8], 'little')
-    found = json.loads(record[8 : 8 + size])['__metadata__']['cache']
+    found = json_files.parse(record[8 : 8 + size], 'its index')
+    found = found['__metadata__']['cache']
     arrays = safetensors.numpy.load(record)
     index = Index(**{'divisors': None, **arrays})
   except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as e:
@@ -128,7 +129,7 @@ def write_manifest(directory: str, manifest: Manifest) -> None:
 def read_manifest(directory: str) -> Manifest:
   """Reads cache.json; raises ValueError with one line and the remedy."""
   path = pathlib.Path(directory) / FILE
-  fields = weights.load_json(
+  fields = json_files.read(
     path,
     f'{path.parent} is no cache of embeddings: it has no {FILE}; make one '
     'with python -m imagen_jax.embed',

@@ -23,7 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from imagen_jax.config import checks
-from imagen_jax.files import remote, tensors, weights
+from imagen_jax.files import json_files, remote, tensors, weights
 from imagen_jax.models import bert, clip_text, t5
 from imagen_jax.parallel import partitioning
 from imagen_jax.text import cleaning, tokenizer_files, tokenizers
@@ -241,16 +241,8 @@ def load(directory: str) -> TextEncoder:
 def read_config(folder: remote.Folder) -> tuple[Config, int, bool]:
   """encoder.json: config, tokens of a caption at most, `as_if`."""
   path = f'{folder}/{CONFIG_FILE}'
-  try:
-    fields = json.loads(folder.read(CONFIG_FILE))
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise ValueError(
-      f'{path} is missing: {folder} is no text directory'
-    ) from error
-  except ValueError as error:
-    raise ValueError(f'{path} is damaged ({error}); copy it again') from error
-  if not isinstance(fields, dict):
-    raise ValueError(f'{path} holds no object; copy it again')
+  absent = f'{path} is missing: {folder} is no text directory'
+  fields = json_files.read_in(folder, CONFIG_FILE, absent)
   version, kind = fields.pop('format_version', None), fields.pop('kind', None)
   known = isinstance(kind, str) and kind in _KINDS
   if version != FORMAT_VERSION or not known:

@@ -9,7 +9,7 @@ CLIP's image tower is read beside the text where pictures are scored.
 import dataclasses
 
 from imagen_jax.config import checks
-from imagen_jax.files import remote, sharded
+from imagen_jax.files import json_files, remote, sharded
 from imagen_jax.models import bert, clip_image, clip_text, t5
 from imagen_jax.text import huggingface_names
 
@@ -26,7 +26,7 @@ def read(folder: remote.Folder, variant: str | None = None):
 
   `variant` of the weights, such as 'fp16'; None = the best that is there.
   """
-  fields = remote.read_json(folder, CONFIG_FILE)
+  fields = json_files.read_in(folder, CONFIG_FILE)
   found = sharded.find(folder, variant=variant)
   kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
   if kind in ('t5', 'mt5'):
@@ -50,7 +50,7 @@ def read_clip(folder: remote.Folder):
 
   `fields` is what config.json says. Raises ValueError with the remedy.
   """
-  fields = remote.read_json(folder, CONFIG_FILE)
+  fields = json_files.read_in(folder, CONFIG_FILE)
   kind, where = fields.get('model_type'), f'{folder}/{CONFIG_FILE}'
   if kind != 'clip':
     raise ValueError(

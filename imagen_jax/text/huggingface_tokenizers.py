@@ -6,11 +6,11 @@ knows the special tokens and where they go; a caption that spells one, such as
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
 
+from imagen_jax.files import json_files
 from imagen_jax.text import tokenizers as base
 
 # CLIP splits contractions, runs of letters, single digits, other signs.
@@ -94,7 +94,7 @@ def from_json(content: bytes, max_length: int, where: str):
 def clip(vocab: bytes, merges: bytes, max_length: int, where: str):
   """CLIP's byte-level BPE from vocab.json and merges.txt."""
   library = _library(where)
-  ids = _json(vocab, f'{where}/vocab.json')
+  ids = json_files.parse(vocab, f'{where}/vocab.json')
   lines = merges.decode('utf-8').splitlines()
   pairs = [tuple(line.split()) for line in lines if line[:8] != '#version']
   missing = [name for name in (_CLIP_START, _CLIP_END) if name not in ids]
@@ -160,13 +160,6 @@ def _surround(library, tokenizer, start, end, ids):
     single=f'{start} $A {end}',
     special_tokens=[(start, ids[start]), (end, ids[end])],
   )
-
-
-def _json(content, where):
-  try:
-    return json.loads(content)
-  except ValueError as error:
-    raise ValueError(f'{where} is damaged ({error}); copy it again') from error
 
 
 def _library(where):

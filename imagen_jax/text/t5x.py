@@ -11,7 +11,6 @@ No config lies beside the weights: their shapes tell all but the largest
 relative distance, which is 128 in every T5.
 """
 
-import json
 import pathlib
 import re
 
@@ -19,7 +18,7 @@ import ml_dtypes
 import msgpack
 import numpy as np
 
-from imagen_jax.files import remote, tensors
+from imagen_jax.files import json_files, remote, tensors
 from imagen_jax.models import t5
 
 _FILE = 'checkpoint'
@@ -186,12 +185,12 @@ def _spec(leaf, folder):
 def _orbax(folder):
   where = f'{folder}/{_METADATA}'
   try:
-    metadata = json.loads(folder.read(_METADATA))
+    metadata = json_files.read_in(folder, _METADATA)
     paths = [
       [str(key['key']) for key in leaf['key_metadata']]
       for leaf in metadata['tree_metadata'].values()
     ]
-  except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+  except (AttributeError, KeyError, TypeError) as error:
     raise ValueError(
       f'{where} is missing or damaged ({error}); copy the directory again'
     ) from error

@@ -13,7 +13,7 @@ import pathlib
 import re
 
 from imagen_jax.config import checks
-from imagen_jax.files import remote
+from imagen_jax.files import json_files, remote
 from imagen_jax.text import huggingface_tokenizers, tokenizers, vocabularies
 
 SENTENCEPIECE_FILE = 'tokenizer.model'
@@ -105,7 +105,7 @@ def _in_folder(folder, max_length, rows):
   if 'vocab.txt' in names:
     lower = True
     if 'tokenizer_config.json' in names:
-      settings = remote.read_json(folder, 'tokenizer_config.json')
+      settings = json_files.read_in(folder, 'tokenizer_config.json')
       lower = settings.get('do_lower_case', True)
       where = f'{folder}/tokenizer_config.json'
       checks.require(lower, bool, f'{where}: do_lower_case')

@@ -66,10 +66,20 @@ def changes(there, here):
   found = _differences(
     {k: there[k] for k in common}, {k: here[k] for k in common}
   )
-  told = [f'{name} is {a} there and {b} here' for name, a, b in found]
+  told = [_words(name, a, b) for name, a, b in found]
   if len(told) > _TOLD:
     told[_TOLD:] = [f'and {len(told) - _TOLD} more']
   return ', '.join(told)
+
+
+def _words(name, there, here):
+  if name == 'examples':  # digests, of which nobody knows what they mean
+    return (
+      'pictures or captions of its data were added, removed or changed since '
+      f'it began (their digest is {there} there and {here} here; put the files '
+      'back as they were to go on with it as it is)'
+    )
+  return f'{name} is {there} there and {here} here'
 
 
 def _differences(there, here, name=''):

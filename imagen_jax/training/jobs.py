@@ -14,7 +14,7 @@ from imagen_jax import stages
 from imagen_jax.config import checks
 from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import pipeline, sources
-from imagen_jax.diffusion import layouts
+from imagen_jax.diffusion import conditioning, layouts
 from imagen_jax.parallel import partitioning
 from imagen_jax.text import encoders, quantization
 from imagen_jax.training import compute as compute_lib
@@ -50,6 +50,9 @@ class TrainConfig:
   # Of the noise on the low-resolution picture. 1 is the paper's; less is enough
   # where sampling adds little, and small networks have more to give there.
   max_aug_level: float = 1.0
+  # Widest Gaussian blur of the low-resolution picture, standard deviation in
+  # its pixels: what a stage before draws is softer than a picture made small.
+  low_res_blur: float = 0.0
   # Share of examples whose caption is told but not their layout, so that a
   # stage with layouts can still draw without one.
   layout_dropout: float = 0.0
@@ -84,6 +87,7 @@ class TrainConfig:
       caption_dropout=(0, 1),
       max_aug_level=(0, 1),
       layout_dropout=(0, 1),
+      low_res_blur=(0, conditioning.MAX_BLUR),
       ema_decay=(0, 1),
       max_skipped=(0, math.inf),
       watchdog_seconds=(0, math.inf),
@@ -114,6 +118,11 @@ class TrainConfig:
       raise ValueError(
         f'freeze {self.freeze!r} and lora are both given; LoRA freezes all of '
         'the network already: leave one out'
+      )
+    if self.low_res_blur and self.stage.low_res is None:
+      raise ValueError(
+        f'low_res_blur {self.low_res_blur} is set, but stage {self.stage.name} '
+        'has no low-resolution picture; leave it 0'
       )
     factor = self.stage.low_res and self.stage.resolution // self.stage.low_res
     if p.low_res_factor != factor:

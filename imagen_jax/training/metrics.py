@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 
-from imagen_jax.files import lines, retrying, weights
+from imagen_jax.files import json_files, lines, retrying, weights
 from imagen_jax.parallel import accelerators, processes
 from imagen_jax.training import flops, writers
 
@@ -97,8 +97,8 @@ def read(path):
 def _row(line):
   """A line of the file as a row, or None."""
   try:
-    row = json.loads(line.decode(errors='replace'))
-  except (ValueError, RecursionError):  # the latter: nested too deep
+    row = json_files.parse(line.decode(errors='replace'), 'a row')
+  except ValueError:
     return None
   if not isinstance(row, dict) or type(row.get('step')) is not int:
     return None

@@ -9,6 +9,10 @@ of its steps, so that each cell is a mean over many examples.
 import jax.numpy as jnp
 import numpy as np
 
+from imagen_jax.diffusion import process
+from imagen_jax.training import objective
+
+PREDICTIONS = process.KINDS
 EDGES = (-10.0, -6.0, -3.0, 0.0, 3.0, 6.0, 10.0)  # of logsnr, between the bins
 NAMES = (
   f'below_{EDGES[0]:g}',
@@ -30,6 +34,28 @@ def table(losses, logsnr, drop):
   cells = jnp.stack([~drop, drop], axis=1)[:, :, None] & where[:, None]
   values = jnp.stack([losses, jnp.ones_like(losses)], axis=1)  # [b, 2]
   return jnp.where(cells[..., None], values[:, None, None], 0.0).sum(axis=0)
+
+
+def linear_guess(kind, name, variance=0.5):
+  """Largest loss in a bin of a network that has learnt no picture.
+
+  It knows the mean and the variance of pixels alone: the best linear guess of
+  x0 from z errs by variance / (1 + variance SNR), and predictions of eps and v
+  by SNR and 1 + SNR times that. What is above it is not learnt.
+
+  Args:
+    kind: 'eps', 'v' or 'x0', weighted as `objective.loss_weight` does.
+    name: of a bin, one of NAMES.
+    variance: of pixels in [-1, 1]; 0.5 is more than photographs and flat art
+      have, so that the guess is an upper bound.
+  """
+  place = NAMES.index(name)
+  edges = (EDGES[0] - 10, *EDGES, EDGES[-1] + 10)
+  logsnr = jnp.linspace(edges[place], edges[place + 1], 31)
+  snr = jnp.exp(logsnr)
+  error = variance / (1 + variance * snr)
+  error *= {'eps': snr, 'v': 1 + snr, 'x0': 1.0}[kind]
+  return float(jnp.max(error * objective.loss_weight(kind, logsnr)))
 
 
 def summary(table):

@@ -26,20 +26,26 @@ class Noise:
   untold: jax.Array  # [b] bool, layout alone dropped
   aug_level: jax.Array  # [b] in [0, 1]
   aug_eps: jax.Array  # [b, r/f, r/f, 3]
+  blur: jax.Array | None = None  # [b], low-res pixels; None = none is blurred
 
 
 jax.tree_util.register_dataclass(Noise)
 
 
 def draw_noise(
-  key, batch, caption_dropout, max_aug_level=1.0, layout_dropout=0.0
+  key,
+  batch,
+  caption_dropout,
+  max_aug_level=1.0,
+  layout_dropout=0.0,
+  max_blur=0.0,
 ):
   """Noise for a batch from one key.
 
   t is stratified: one uniform shift of b equal strata, so that each example's
   t is U(0, 1) as in the paper while the batch covers the range evenly (not in
   the paper; lowers the variance of small batches). aug_level is U(0,
-  max_aug_level); 1 is the paper's (section 2.4).
+  max_aug_level); 1 is the paper's (section 2.4). blur is U(0, max_blur).
   """
   keys = jax.random.split(key, 5)
   image = batch['image']
@@ -54,7 +60,13 @@ def draw_noise(
     untold=jax.random.uniform(jax.random.fold_in(key, 5), [b]) < layout_dropout,
     aug_level=jax.random.uniform(keys[3], [b]) * max_aug_level,
     aug_eps=jax.random.normal(keys[4], low_res.shape),
+    blur=_blur(jax.random.fold_in(key, 6), b, max_blur),
   )
+
+
+def _blur(key, b, most):
+  # None rather than zeros: without blur a step is the same program as ever.
+  return jax.random.uniform(key, [b]) * most if most else None
 
 
 def example_losses(stage, apply, params, batch, noise):
@@ -73,8 +85,11 @@ def example_losses(stage, apply, params, batch, noise):
   z = process.add_noise(x0, noise.eps, logsnr)
   extra = {}
   if stage.low_res is not None:
+    low_res = images.to_float(batch['low_res'])
+    if noise.blur is not None:
+      low_res = conditioning.blur(low_res, noise.blur)
     low_res, aug_logsnr = conditioning.augment(
-      images.to_float(batch['low_res']), noise.aug_level, noise.aug_eps
+      low_res, noise.aug_level, noise.aug_eps
     )
     up = conditioning.upsample(low_res, x0.shape[1:3])
     extra = {'low_res': up, 'aug_logsnr': aug_logsnr}

@@ -26,8 +26,8 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
 
   Args:
     config: has stage, compute, seed, caption_dropout, max_aug_level,
-      layout_dropout, ema_decay, lora, is_frozen, stacked and max_skipped, as
-      `jobs.TrainConfig` has.
+      layout_dropout, low_res_blur, ema_decay, lora, is_frozen, stacked and
+      max_skipped, as `jobs.TrainConfig` has.
     optimizer: an optax transform.
     embed: (encoder_params, batch) -> batch with its text.
     mesh: of the devices.
@@ -76,6 +76,7 @@ def make_train_step(config, optimizer, embed, mesh, shardings):
       config.caption_dropout,
       config.max_aug_level,
       config.layout_dropout,
+      config.low_res_blur,
     )
     params = state.params
     if config.lora is None:  # its small sums need all of float32

@@ -3,13 +3,12 @@
 import csv
 import errno
 import json
-import pathlib
 import shutil
 
 import numpy as np
 import pytest
 
-from imagen_jax.data import index, sources
+from imagen_jax.data import images, index, sources
 from imagen_jax.files import retrying
 from tests.support import sets, zoo
 
@@ -48,14 +47,14 @@ def test_a_key_that_is_named_goes_before_the_text(tmp_path):
 def test_a_folder_that_is_away_for_a_moment(tmp_path, monkeypatch):
   source = _open(sets.folder(tmp_path / 'set', 4))
   expected = sets.batches(source).batch(0)
-  read_bytes, failures = pathlib.Path.read_bytes, [OSError(errno.ESTALE, 'old')]
+  read, failures = images.read, [OSError(errno.ESTALE, 'old')]
 
   def away(path):
     if failures:
       raise failures.pop()
-    return read_bytes(path)
+    return read(path)
 
-  monkeypatch.setattr(pathlib.Path, 'read_bytes', away)
+  monkeypatch.setattr(images, 'read', away)
   monkeypatch.setattr(retrying, 'WAITS', (0,))
   found = sets.batches(source).batch(0)
   np.testing.assert_array_equal(found['image'], expected['image'])
@@ -213,7 +212,7 @@ def test_paths_that_leave_the_folder(tmp_path):
   assert len(found) == 1
   assert found.about['rejected'] == {
     'path leaves the folder': 3,
-    'picture named twice': 1,
+    'row occurs twice': 1,
     'not a row of JSON': 1,
   }
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from imagen_jax.diffusion import conditioning, schedules
 from tests.support import if_tiny
@@ -42,6 +43,33 @@ def test_augment_has_a_level_per_example():
   expected = np.cos(angle) * low_res + np.sin(angle) * noise
   np.testing.assert_allclose(got, expected, atol=5e-4)
   np.testing.assert_allclose(got[0], low_res[0], atol=5e-4)
+
+
+@pytest.mark.parametrize('sigma', [0.5, 1.0, 1.5])
+def test_blur_is_the_gaussian_of_scipy(sigma):
+  """scipy's, of 32 times the pixels, averaged back: borders continued alike."""
+  rng = np.random.default_rng(2)
+  picture = rng.standard_normal((1, 12, 10, 3)).astype(np.float32)
+  fine = np.repeat(np.repeat(picture[0], 32, axis=0), 32, axis=1)
+  fine = scipy.ndimage.gaussian_filter(
+    fine, (32 * sigma, 32 * sigma, 0), mode='nearest', truncate=6
+  )
+  # What the middle of a pixel gathers: it lies between two of the fine ones.
+  middle = (fine[15::32] + fine[16::32]) / 2
+  expected = (middle[:, 15::32] + middle[:, 16::32]) / 2
+  found = conditioning.blur(picture, np.array([sigma], np.float32))[0]
+  np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_blur_keeps_means_and_leaves_what_is_not_blurred():
+  rng = np.random.default_rng(3)
+  pictures = rng.standard_normal((3, 8, 16, 3)).astype(np.float32)
+  found = conditioning.blur(pictures, np.array([0, 0.3, 2.0], np.float32))
+  np.testing.assert_allclose(found[0], pictures[0], atol=1e-6)
+  flat = conditioning.blur(np.ones((1, 8, 16, 3)), np.array([2.0]))
+  np.testing.assert_allclose(flat, 1, rtol=1e-6)
+  spread = np.std(np.asarray(found), axis=(1, 2, 3))
+  assert spread[0] > 1.05 * spread[1] > 2 * spread[2]
 
 
 def test_upsample_is_bilinear_at_pixel_centres():

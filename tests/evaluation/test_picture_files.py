@@ -1,5 +1,6 @@
 """Pictures of a directory: which, in what order, and as what pixels."""
 
+import os
 import threading
 
 import numpy as np
@@ -75,3 +76,38 @@ def test_what_cannot_be_read_is_an_error(tmp_path):
   batches = picture_files.in_batches(picture_files.read, [path], 2)
   with pytest.raises(ValueError, match='cannot be read'):
     next(batches)
+
+
+def test_the_identity_is_of_what_the_files_hold(tmp_path):
+  """Names, sizes and times may all be as before."""
+  rng = np.random.default_rng(0)
+  for name in ('a.bmp', 'b.bmp'):
+    _write(tmp_path / name)
+  paths = picture_files.listing(tmp_path)
+  before = picture_files.identity(tmp_path, paths)
+  about = paths[0].stat()
+  noise = rng.integers(0, 256, (4, 6, 3), np.uint8)
+  PIL.Image.fromarray(noise).save(paths[0])
+  os.utime(paths[0], ns=(about.st_atime_ns, about.st_mtime_ns))
+  assert paths[0].stat().st_size == about.st_size
+  assert picture_files.identity(tmp_path, paths) != before
+
+
+def test_what_is_no_file_is_an_error_and_no_picture_less(tmp_path):
+  _write(tmp_path / 'a.png')
+  os.mkfifo(tmp_path / 'b.png')
+  paths = picture_files.listing(tmp_path)
+  assert len(paths) == 2
+  for ask in (picture_files.identity, lambda _, p: picture_files.read(p[1])):
+    with pytest.raises(ValueError, match='b.png cannot be read: is no plain f'):
+      ask(tmp_path, paths)
+
+
+def test_a_damaged_profile_is_told_once(tmp_path, capsys):
+  picture_files._note_profiles.cache_clear()
+  for name in 'ab':
+    PIL.Image.new('RGB', (4, 4)).save(
+      tmp_path / f'{name}.png', icc_profile=b'nonsense'
+    )
+    picture_files.read(tmp_path / f'{name}.png')
+  assert capsys.readouterr().err.count('note: the colour profile of') == 1

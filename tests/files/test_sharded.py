@@ -117,7 +117,9 @@ def test_a_truncated_file(tmp_path):
 def test_a_file_that_was_never_fetched(tmp_path):
   pointer = 'version https://example/spec/v1\noid sha256:0\nsize 5\n'
   (tmp_path / 'model.safetensors').write_text(pointer)
-  with pytest.raises(ValueError, match='a pointer of Git LFS and not the'):
+  with pytest.raises(
+    ValueError, match='a pointer of Git LFS and not the file: run git lfs pull'
+  ):
     _read(tmp_path)
 
 

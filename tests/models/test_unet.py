@@ -1,5 +1,6 @@
 """Facts about the base U-Net: its start, its use of text, its shapes."""
 
+import dataclasses
 import functools
 
 import jax
@@ -206,3 +207,38 @@ def test_base_takes_no_low_resolution_picture():
   z, logsnr, text, mask = _inputs()
   with pytest.raises(ValueError, match='use EfficientUNet'):
     unet.UNet(_CONFIG).init(jax.random.key(0), z, logsnr, text, mask, z, logsnr)
+
+
+def test_linear_output_starts_as_the_network_without_it():
+  config = dataclasses.replace(_CONFIG, linear_output=True)
+  inputs = _inputs()
+  params = jax.jit(unet.UNet(config).init)(jax.random.key(1), *inputs)
+  params = params['params']
+  new = {'output_gate', 'output_linear'}
+  assert set(params) - set(_params()['params']) == new
+  params = {**_params()['params'], **{name: params[name] for name in new}}
+  apply = jax.jit(unet.UNet(config).apply)
+  found = apply({'params': params}, *inputs)
+  np.testing.assert_allclose(found, _apply(_params(), *inputs), atol=1e-6)
+
+
+def test_linear_output_tells_the_size_of_features():
+  """Ten times the features before the norm: ten times what is linear."""
+  config = dataclasses.replace(_CONFIG, linear_output=True)
+  network = unet.UNet(config)
+  inputs = _inputs()
+  params = jax.jit(network.init)(jax.random.key(1), *inputs)['params']
+  params = jax.tree.map(jnp.zeros_like, params)
+  kernel = params['input_conv']['kernel']  # each feature: the first channel
+  params['input_conv']['kernel'] = kernel.at[1, 1, 0].set(1.0)
+  skip = params['up_8_block_1']['skip']['kernel']
+  rows = skip.shape[2] - kernel.shape[-1]  # of the skip: the input's features
+  eye = jnp.eye(kernel.shape[-1])
+  params['up_8_block_1']['skip']['kernel'] = skip.at[0, 0, rows:].set(eye)
+  params['output_linear']['kernel'] += 1.0
+  one, ten = (
+    network.apply({'params': params}, k * inputs[0], *inputs[1:])
+    for k in (1, 10)
+  )
+  assert float(jnp.abs(one).max()) > 1
+  np.testing.assert_allclose(ten, 10 * one, rtol=1e-5)

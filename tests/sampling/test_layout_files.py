@@ -81,7 +81,7 @@ def test_what_cannot_be_meant_is_told(tmp_path):
   """Deep nesting, and a picture whose header claims a billion pixels."""
   deep = tmp_path / 'deep.json'
   deep.write_text('[' * 200_000)
-  with pytest.raises(ValueError, match='deep.json is damaged'):
+  with pytest.raises(ValueError, match='deep.json is nested too deep'):
     layout_files.read(deep)
   bomb = tmp_path / 'bomb.png'
   pictures.write_png(bomb, np.zeros([1, 1, 3], np.uint8), {})

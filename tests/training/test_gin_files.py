@@ -164,7 +164,8 @@ def test_order_of_includes(tmp_path):
   _written(
     tmp_path,
     HEAD
-    + 'from imagen_jax import jobs\njobs.TrainConfig.batch_size = 8\njobs.TrainConfig.steps = 7\n',
+    + 'from imagen_jax import jobs\n'
+    + 'jobs.TrainConfig:\n  batch_size = 8\n  steps = 7\n',
     'more.gin',
   )
   path = _written(

@@ -56,3 +56,35 @@ def test_a_layout_is_dropped_with_its_caption_and_alone():
   assert not np.asarray(plain.untold).any()
   for name in ('t', 'eps', 'drop', 'aug_level', 'aug_eps'):
     np.testing.assert_array_equal(getattr(plain, name), getattr(noise, name))
+
+
+def test_a_blurred_low_resolution_picture_is_what_the_network_sees():
+  """Blurred before it is made noisy; all else random stays as it is."""
+  stage = tiny_cascade.stage(16)
+  b, seen = 8, []
+  rng = np.random.default_rng(5)
+  batch = {
+    'image': jnp.zeros([b, 16, 16, 3], jnp.uint8),
+    'low_res': rng.integers(0, 256, [b, 8, 8, 3]).astype(np.uint8),
+    'text': jnp.ones([b, tiny_cascade.LENGTH, tiny_cascade.WIDTH]),
+    'mask': jnp.ones([b, tiny_cascade.LENGTH], bool),
+  }
+
+  def apply(variables, z, logsnr, text, mask, low_res, aug_logsnr):
+    seen.append(np.asarray(low_res))
+    return z
+
+  key = jax.random.key(4)
+  noise = objective.draw_noise(key, batch, 0.1, max_blur=1.5)
+  plain = objective.draw_noise(key, batch, 0.1)
+  assert plain.blur is None
+  for name in ('t', 'eps', 'drop', 'untold', 'aug_level', 'aug_eps'):
+    np.testing.assert_array_equal(getattr(plain, name), getattr(noise, name))
+  sigma = np.asarray(noise.blur)
+  assert 0 <= sigma.min() < 0.5 and 1 < sigma.max() <= 1.5
+  for fixed in (noise, plain):
+    still = dataclasses.replace(fixed, aug_level=jnp.zeros([b]))
+    objective.example_losses(stage, apply, {}, batch, still)
+  blurred, sharp = seen
+  far = np.abs(blurred - sharp).mean(axis=(1, 2, 3))
+  assert np.corrcoef(far, sigma)[0, 1] > 0.8

@@ -32,6 +32,7 @@ class Config:
   caption_dropout: float = 0.25
   max_aug_level: float = 1.0
   layout_dropout: float = 0.0
+  low_res_blur: float = 0.0
   ema_decay: float = 0.9
   lora: lora_lib.LoRA | None = None
   freeze: str | None = None

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from imagen_jax.evaluation.ratings import pictures, questionnaires
+from imagen_jax.files import json_files
 
 FORMAT = 1  # of the definition
 _NAME = 40  # characters of a model's name on a figure
@@ -95,7 +96,7 @@ def _rank(*parts) -> bytes:
 
 def from_json(text: str) -> Study:
   """The study of a definition that `to_json` made."""
-  values = json.loads(text)
+  values = json_files.parse(text, 'it')
   if values.pop('format') != FORMAT:
     raise ValueError('it was made by another version')
   protocol = values.pop('protocol')

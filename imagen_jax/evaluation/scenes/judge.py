@@ -20,7 +20,7 @@ from imagen_jax.config import checks
 from imagen_jax.data import pipeline
 from imagen_jax.data.emoji_scenes import checker, splits
 from imagen_jax.evaluation.scenes import alignment
-from imagen_jax.files import weights
+from imagen_jax.files import json_files, weights
 from imagen_jax.models import judge as network
 
 SHIPPED = pathlib.Path(__file__).parents[2] / 'pretrained' / 'judge'
@@ -201,7 +201,7 @@ def load(directory=None) -> Judge:
   """Reads a judge directory; None = the one that ships."""
   directory = SHIPPED if directory is None else pathlib.Path(directory)
   path = directory / CONFIG
-  about = weights.load_json(
+  about = json_files.read(
     path,
     f'{directory} holds no judge ({CONFIG} is missing); train one by '
     'imagen_jax.train_judge, or install the package again',

@@ -71,7 +71,7 @@ class Order:
     picture = edits.square(self.picture.pixels(), resolution)
     mask = None
     if self.change == 'mask':
-      mask = edits.square(edits.bright(self.mask.pixels()), resolution)
+      mask = edits.square(self.mask.mask(), resolution)
     elif self.change == 'outpaint':
       picture, mask = edits.outpainting(picture, self.outpaint)
     return edits.Source(

@@ -32,11 +32,15 @@ class Picture:
   width: int  # pixels
   height: int
   small: bytes = dataclasses.field(repr=False)  # a PNG
-  bright: bool = True  # anywhere: it may be a mask
+  bright: bool = True  # in the square in its middle: it may be a mask
 
   def pixels(self) -> np.ndarray:
     """uint8 [h, w, 3]."""
     return np.asarray(images.decode(self.data))
+
+  def mask(self) -> np.ndarray:
+    """bool [h, w], as `edits.mask_of` reads it."""
+    return edits.mask_of(self.data)
 
 
 class Pictures:
@@ -60,7 +64,7 @@ class Pictures:
         )
       with self._decoding:
         image = images.decode(data)
-        bright = bool(edits.bright(np.asarray(image)).any())
+        bright = bool(edits.square(edits.mask_of(data), 1).any())
         small = _png(image)
     except images.BadPicture as e:
       raise ValueError(f'the file cannot be used: {e}') from e

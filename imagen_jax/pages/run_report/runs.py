@@ -6,11 +6,11 @@ read is passed over and told in `remarks`.
 
 import ast
 import dataclasses
-import json
 import pathlib
 import re
 import stat
 
+from imagen_jax.files import json_files
 from imagen_jax.training import hardware, interruptions, metrics
 
 METRICS = 'metrics.jsonl'
@@ -155,6 +155,6 @@ def _object(text):
 def _json(text):
   """What a JSON text says, or None."""
   try:
-    return json.loads(text)
-  except (ValueError, RecursionError):  # the latter: nested too deep
+    return json_files.parse(text, 'it')
+  except ValueError:
     return None

@@ -8,11 +8,11 @@ read(directories) -> (tables, remarks)
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
 from imagen_jax.evaluation import picture_sets, records
+from imagen_jax.files import json_files
 
 FILE = 'scores.json'
 _DEPTH = 3  # directories below those given that are looked at
@@ -91,10 +91,7 @@ def _name(path, given):
 
 def _tables(path, name):
   """The tables of one file."""
-  try:
-    found = json.loads(path.read_text(encoding='utf-8'))
-  except (ValueError, RecursionError) as e:  # the latter: nested too deep
-    raise ValueError(f'{path} is no JSON') from e
+  found = json_files.read(path)
   if not isinstance(found, dict):
     raise ValueError(f'{path} holds no scores')
   if isinstance(found.get('protocol'), dict):
@@ -159,8 +156,8 @@ def _of_clip(name, found):
 def _of_splits(path, name, splits):
   """Of `evaluate --split`: shares in percent with their intervals."""
   try:
-    settings = json.loads((path.parent / records.FILE).read_text())
-  except (OSError, ValueError, RecursionError) as e:
+    settings = json_files.read(path.parent / records.FILE)
+  except ValueError as e:
     raise ValueError(
       f'{path} has no readable {records.FILE} beside it, which says how it was '
       'measured'
