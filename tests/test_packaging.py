@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import runpy
 import subprocess
 import tomllib
 
@@ -21,10 +22,7 @@ def settings():
       setuptools, 'setup', lambda **settings: given.update(settings)
     )
     patch.chdir(ROOT)
-    code = (ROOT / 'setup.py').read_text(encoding='utf-8')
-    exec(
-      compile(code, str(ROOT / 'setup.py'), 'exec'), {'__file__': 'setup.py'}
-    )
+    runpy.run_path(str(ROOT / 'setup.py'))
   return given
 
 
