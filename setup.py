@@ -1,7 +1,8 @@
 """Package imagen-jax: what it needs, what it ships.
 
-The version stands in imagen_jax/__init__.py. Dependencies have lower bounds
-only; requirements.txt names the whole working set.
+The version stands in imagen_jax/__init__.py. Dependencies have lower bounds,
+but for one whose next version announces another interface; requirements.txt
+says what each is for.
 """
 
 import pathlib
@@ -16,7 +17,7 @@ CORE = [
   'jax>=0.8.0',
   'flax>=0.12.0',
   'optax>=0.2.7',
-  'orbax-checkpoint>=0.11.25',
+  'orbax-checkpoint>=0.11.25,<1.0',  # 1.0 is to end the interface used here
   'numpy>=2.1',
   'pillow>=11.0',
   'gin-config>=0.5.0',
@@ -58,6 +59,7 @@ EXTRAS = {
     'fsspec>=2024.6',  # shards in buckets,
     'gcsfs>=2024.6',  # gs:// among them
   ],
+  'wandb': ['wandb>=0.19'],  # metrics in Weights & Biases too
   # Converts the published weights of FID's network, once.
   'inception': ['torch>=2.4'],
   'dev': [

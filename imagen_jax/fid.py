@@ -167,8 +167,8 @@ def report(found):
   protocol, n = found['protocol'], found['images']['count']
   crop = protocol['crop']
   return (
-    f'FID       {found["fid"]:.4f}\n'
-    f'KID       {found["kid"]:.6f} +- {found["kid_deviation"]:.6f} '
+    f'FID       {found["fid"]:z.4f}\n'
+    f'KID       {found["kid"]:z.6f} +- {found["kid_deviation"]:.6f} '
     f'(deviation of {found["kid_subsets"]} subsets of {found["kid_subset"]})\n'
     f'images    {n:,} of {found["images"]["source"]}\n'
     f'reference {found["reference"]["count"]:,} of '

@@ -58,6 +58,15 @@ _share_compilations()
 os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
 
 
+def pytest_collection_modifyitems(items):
+  """Marks what `launch/test.sh --data` runs, and the default lane skips."""
+  from tests.support import extras  # when tests can be imported
+
+  for item in items:
+    if isinstance(item, pytest.Function) and extras.needs_data(item):
+      item.add_marker(pytest.mark.data_extra)
+
+
 @pytest.fixture(autouse=True)
 def _seeds():
   """No test depends on which tests ran before it."""

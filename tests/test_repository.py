@@ -287,6 +287,16 @@ def test_ci_runs_the_command_of_the_readme_on_every_python():
   assert f'```bash\n{runs[0]}\n```' in readme
 
 
+def test_the_lane_of_the_extra_data_runs_in_ci():
+  """Both in .ci/run and in the workflow; nothing else runs those tests."""
+  yaml = pytest.importorskip('yaml')
+  command = 'bash launch/test.sh --data'
+  workflow = ROOT / '.github' / 'workflows' / 'ci.yml'
+  steps = yaml.safe_load(workflow.read_text(encoding='utf-8'))['jobs']['data']
+  assert command in [step.get('run') for step in steps['steps']]
+  assert command in (ROOT / '.ci' / 'run').read_text(encoding='utf-8')
+
+
 def test_annotations_are_offered_to_type_checkers():
   assert (PACKAGE / 'py.typed').exists()
   assert "'py.typed'" in (ROOT / 'setup.py').read_text(encoding='utf-8')

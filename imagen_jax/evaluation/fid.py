@@ -58,7 +58,9 @@ def frechet_distance(mean_a, cov_a, mean_b, cov_b) -> float:
   values = np.linalg.eigvalsh((product + product.T) / 2)
   shared = np.sqrt(np.maximum(values, 0.0)).sum()
   apart = mean_a - mean_b
-  return float(apart @ apart + np.trace(cov_a) + np.trace(cov_b) - 2 * shared)
+  squared = apart @ apart + np.trace(cov_a) + np.trace(cov_b) - 2 * shared
+  # Rounding puts a set and itself below 0, where no distance is.
+  return float(np.maximum(squared, 0.0) + 0.0)
 
 
 def _root(matrix):

@@ -164,8 +164,8 @@ class Coco:
       }
       more['distance'] = distance
       lines.append(
-        f'FID         {distance["fid"]:.4f}\n'
-        f'KID         {distance["kid"]:.6f} +- {distance["kid_deviation"]:.6f}'
+        f'FID         {distance["fid"]:z.4f}\n'
+        f'KID         {distance["kid"]:z.6f} +- {distance["kid_deviation"]:.6f}'
       )
     if self._clip:
       clip = self._clip_score(paths)

@@ -76,7 +76,10 @@ def join(args):
   given = (args.coordinator, args.num_processes, args.process_id)
   devices = None
   if given == (None, None, None):
-    given, devices = _detected(args.join_timeout)
+    try:
+      given, devices = _detected(args.join_timeout)
+    except (ImportError, AttributeError, TypeError):
+      return _join_as_jax_does(args.join_timeout)
     if given is None:
       return
   elif None in given:
@@ -105,6 +108,10 @@ def join(args):
     initialization_timeout=args.join_timeout,
     shutdown_timeout_seconds=_LEAVING,
   )
+  _joined()
+
+
+def _joined():
   # XLA now has a handler that swallows the signal. Until a run listens there is
   # nothing to save, and a process may go.
   with contextlib.suppress(ValueError):  # not the main thread
@@ -119,7 +126,8 @@ def _flag(place):
 def _detected(timeout):
   """((coordinator, processes, number), devices) of this cluster; None = none.
 
-  JAX has no public way to ask this without joining.
+  JAX has no public way to ask this without joining; raises ImportError,
+  AttributeError or TypeError where a release of JAX has another than this one.
   """
   from jax._src import clusters
 
@@ -127,6 +135,19 @@ def _detected(timeout):
     None, None, None, None, None, timeout
   )
   return (None if None in found else tuple(found)), devices
+
+
+def _join_as_jax_does(timeout):
+  """Joins by the public way: without a roll call who is missing has no name."""
+  jax.config.update('jax_cpu_enable_async_dispatch', False)
+  try:
+    jax.distributed.initialize(
+      initialization_timeout=timeout, shutdown_timeout_seconds=_LEAVING
+    )
+  except ValueError:  # it has found no cluster: one process
+    jax.config.update('jax_cpu_enable_async_dispatch', True)
+    return
+  _joined()
 
 
 def leave(code, missing=()):
@@ -192,11 +213,21 @@ def coordinator():
 
   Process 0 runs the coordinator, which keeps short texts (key_value_set,
   wait_at_barrier, ...); all reach it though their devices hang. JAX has no
-  public way to it.
+  public way to it: where it is not found, one process does without, and several
+  get a ValueError.
   """
-  from jax._src import distributed
+  if not jax.distributed.is_initialized():
+    return None
+  try:
+    from jax._src import distributed
 
-  return distributed.global_state.client
+    return distributed.global_state.client
+  except (ImportError, AttributeError) as e:
+    raise ValueError(
+      f'jax {jax.__version__} keeps what several processes share where this '
+      'release does not look for it; install a jax of before, or run one '
+      'process'
+    ) from e
 
 
 def is_loss(error):

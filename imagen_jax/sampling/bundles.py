@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import jax
 import numpy as np
 
+from imagen_jax.config import checks
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,14 @@ class Seeds:
     """Those of some pictures alone, as numbers of 32 bits."""
     index = np.asarray(self.index, np.int32)[rows]
     return Seeds(seed=np.uint32(self.seed), index=index)
+
+
+def check_seed(seed):
+  """Raises ValueError where it is none; keys are made from 32 bits."""
+  if not checks.fits(seed, int) or not 0 <= seed < 2**32:
+    raise ValueError(
+      f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

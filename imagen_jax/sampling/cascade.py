@@ -20,7 +20,7 @@ import numpy as np
 from flax import errors as flax_errors
 
 from imagen_jax import stages as stages_lib
-from imagen_jax.config import checks, environment
+from imagen_jax.config import environment
 from imagen_jax.sampling import (
   bundles,
   edits,
@@ -195,10 +195,7 @@ class Cascade:
       **options: the fields of `requests.Options`.
     """
     options = requests.Options(**options)
-    if not checks.fits(seed, int) or not 0 <= seed < 2**32:
-      raise ValueError(
-        f'seed is {seed!r}; it must be a whole number in [0, 2^32)'
-      )
+    bundles.check_seed(seed)
     sizes = stages_lib.picture_sizes(self.stages[: len(plan)], options.size)
     if options.size is not None and options.source is not None:
       raise ValueError(

@@ -236,6 +236,7 @@ def upscale(cascade, picture, plan, *, caption='', seed=0, progress=None):
   Returns:
     uint8 [f h, f w, 3], f = 4 or 16 for the paper's stages.
   """
+  bundles.check_seed(seed)
   embedded = cascade.encoder.encode([caption])
   away = texts.negatives(cascade.encoder, cascade.stages, None, 1)
   for stage, params, sampling in upscaling(cascade, picture, plan):

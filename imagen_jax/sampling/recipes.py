@@ -141,11 +141,12 @@ def read(text: Mapping[str, str], where) -> Recipe:
   if long:
     raise ValueError(f'{where}: {long[0]} in its recipe is too long to be true')
   values = {k: _parsed(kind, text[k], k, where) for k, kind in _NUMBERS.items()}
-  if not 0 <= values['index'] < 2**31:
-    raise ValueError(
-      f'{where}: index in its recipe is {text["index"][:40]}; the file was '
-      'altered'
-    )
+  for name, most in (('index', 2**31), ('seed', 2**32)):
+    if not 0 <= values[name] < most:
+      raise ValueError(
+        f'{where}: {name} in its recipe is {text[name][:40]}, which is not '
+        f'from 0 to {most - 1}; the file was altered'
+      )
   known = {*_TEXTS, *_NUMBERS, *_MORE, *settings_lib.deciding()}
   # Other programs write texts of their own, but not with such names.
   if unknown := [k for k in text if _NAME.fullmatch(k) and k not in known]:

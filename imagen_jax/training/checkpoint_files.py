@@ -5,13 +5,14 @@ misfit(directory, tree, kind)   what a saved tree has that another has not
 drop_losses(directory)          losses beside checkpoints that are damaged
 """
 
-import json
 import pathlib
 import shutil
 import sys
 
 import jax
 import orbax.checkpoint as ocp
+
+from imagen_jax.files import json_files
 
 # What orbax raises for files that are cut short, missing or of another tree,
 # or that cannot be written.
@@ -67,10 +68,10 @@ def drop_losses(directory):
   """
   for path in sorted(pathlib.Path(directory).glob('*/metrics/metrics')):
     try:
-      found = json.loads(path.read_text(encoding='utf-8'))
+      found = json_files.read(path)
       if isinstance(found, dict) and type(found.get('loss')) is float:
         continue
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
       pass
     shutil.rmtree(path.parent, ignore_errors=True)
     print(

@@ -38,6 +38,16 @@ def test_frechet_distance_of_diagonals_and_of_a_set_to_itself():
   assert abs(fid.frechet(some, some)) < 1e-10
 
 
+def test_a_distance_is_never_below_zero(monkeypatch):
+  """Rounding may put it there, and -0.0000 looks like a fault."""
+  mean, cov = np.zeros(3), np.eye(3)
+  less = np.diag([1.0, 1.0, 1.0 + 1e-9])
+  monkeypatch.setattr(fid.np.linalg, 'eigvalsh', lambda m: np.full(3, 1 + 1e-8))
+  for other in (cov, less):
+    assert str(fid.frechet_distance(mean, cov, mean, other)) == '0.0'
+  assert np.isnan(fid.frechet_distance(mean, cov, np.full(3, np.nan), cov))
+
+
 def test_kernel_distance_is_its_definition():
   """One subset of everything, by a loop over pairs (Gretton, equation 3)."""
   rng = np.random.default_rng(1)

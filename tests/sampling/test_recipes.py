@@ -64,6 +64,9 @@ def test_a_file_of_an_older_release_lacks_the_grid():
   'changes, message',
   [
     ({'seed': 'seven'}, "x.png: seed in its recipe is 'seven'; the file was"),
+    ({'seed': '4294967296'}, 'seed in its recipe is 4294967296, which is not'),
+    ({'seed': '-1'}, 'from 0 to 4294967295; the file was altered'),
+    ({'index': '-1'}, 'index in its recipe is -1, which is not from 0 to'),
     ({'steps': '5,many'}, "steps in its recipe is 'many'"),
     ({'guidance': '2,,3'}, "guidance in its recipe is ''"),
     ({'prompt': 'a' * 20_000}, 'prompt in its recipe is too long'),

@@ -6,17 +6,19 @@ the server is started again.
 """
 
 import pathlib
-import stat
 import sys
 import tempfile
 import time
 
 from imagen_jax.data import images
-from imagen_jax.files import pictures
-from imagen_jax.pages.playground import drawing, orders, sources
+from imagen_jax.files import pictures, plain
+from imagen_jax.pages.playground import drawing, orders
 from imagen_jax.sampling import recipes
 
-_BYTES = 64 << 20  # of a picture's file; three bytes a pixel, and its recipe
+# Of a picture that is shown: more than the largest that the page draws, one of
+# 4,096 pixels a side.
+_PIXELS = 2 * 4096**2
+_BYTES = 3 * _PIXELS
 
 
 class Folder:
@@ -86,13 +88,8 @@ def _picture(path):
 
   Raises ValueError or OSError where it cannot be shown.
   """
-  about = path.stat()
-  if not stat.S_ISREG(about.st_mode):
-    raise ValueError('not a plain file')  # reading a pipe would never end
-  if about.st_size > _BYTES:
-    raise ValueError(f'{about.st_size:,} bytes, more than {_BYTES:,}')
-  png = path.read_bytes()
+  png = plain.read(path, _BYTES)
   width, height = images.header(png)
-  if width * height > sources.PIXELS:
-    raise ValueError(f'{width} x {height}, more than {sources.PIXELS:,} pixels')
+  if width * height > _PIXELS:
+    raise ValueError(f'{width} x {height}, more than {_PIXELS:,} pixels')
   return png, (height, width)

@@ -8,14 +8,13 @@ import html
 import io
 import json
 import pathlib
-import stat
 import time
 from collections.abc import Sequence
 
 import numpy as np
 
 from imagen_jax.data import images
-from imagen_jax.files import pictures
+from imagen_jax.files import pictures, plain
 from imagen_jax.pages import charts, frame
 from imagen_jax.pages.run_report import curves, runs
 
@@ -148,10 +147,7 @@ def _shrunk(path: pathlib.Path):
 
   Raises OSError or ValueError where it is none, or larger than sheets are.
   """
-  about = path.stat()
-  if not stat.S_ISREG(about.st_mode) or about.st_size > _BYTES:
-    raise ValueError('no plain file, or too large')
-  data = path.read_bytes()
+  data = plain.read(path, _BYTES)
   width, height = images.header(data)
   if width * height > _PIXELS:
     raise ValueError(f'{width} x {height} pixels')

@@ -8,9 +8,8 @@ import ast
 import dataclasses
 import pathlib
 import re
-import stat
 
-from imagen_jax.files import json_files
+from imagen_jax.files import json_files, plain
 from imagen_jax.training import hardware, interruptions, metrics
 
 METRICS = 'metrics.jsonl'
@@ -133,10 +132,7 @@ def _lines(path):
 def _text(path):
   """A file's text; '' where it cannot be read or is no plain file."""
   try:
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode) or about.st_size > _BYTES:
-      return ''
-    return path.read_text(encoding='utf-8', errors='replace')
+    return plain.read(path, _BYTES).decode(errors='replace')
   except OSError:
     return ''
 

@@ -93,7 +93,7 @@ def test_what_cannot_be_shown_is_told_and_not_read(tmp_path, capsys):
   kept, (job,) = drawn(tmp_path, painting.FOX)
   (path,) = tmp_path.iterdir()
   _, text = pictures.read_png(path)
-  large = np.zeros([4096, 4096, 3], np.uint8)  # with a recipe that is good
+  large = np.zeros([4096, 8200, 3], np.uint8)  # with a recipe that is good
   pictures.write_png(tmp_path / '1.png', large, text)
   (tmp_path / '2.png').write_bytes(bombs.png(60_000, 60_000))
   (tmp_path / '3.png').write_bytes(bombs.with_text(job.png, 'x', 200))
