@@ -55,6 +55,7 @@ PLACES = {
   'seqio': ['data.', 'text.'],
   'clu': ['training.writers'],
   'wandb': ['training.writers'],
+  'huggingface_hub': ['files.hub'],
   'torch': ['convert_inception'],  # reads the weights that FID's authors use
 }
 NOWHERE = ['transformers', 'diffusers', 't5x', 'pickle', 'imp', 'dill']

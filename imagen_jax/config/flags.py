@@ -106,8 +106,8 @@ def add_cascade(parser):
   parser.add_argument(
     '--cascade',
     metavar='DIR',
-    help='cascade directory, see imagen_jax.bind (default: the one that '
-    'ships with the package)',
+    help='cascade directory, see imagen_jax.bind, or hf://user/name on the '
+    'Hub (default: the one that ships with the package)',
   )
 
 
