@@ -1,7 +1,8 @@
 """Captions of one example, out of the fields in which people keep them."""
 
 import dataclasses
-import json
+
+from imagen_jax.files import json_files
 
 KEYS = ('text', 'caption', 'captions')  # tried in turn where none is named
 KINDS = ('txt', 'caption', 'json')  # of files beside a picture, the first wins
@@ -69,10 +70,7 @@ def of_json(data: bytes, key: str | None) -> tuple[str, ...]:
 
 def parsed(text):
   """JSON; what nests deeper than Python goes is a ValueError as well."""
-  try:
-    return json.loads(text)
-  except RecursionError as e:
-    raise ValueError('nested too deep') from e
+  return json_files.parse(text, 'it')
 
 
 def choose_key(fields, key: str | None) -> str:

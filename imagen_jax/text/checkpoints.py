@@ -2,6 +2,7 @@
 
   encoder.json                       our own text directory (`encoders`)
   config.json, *.safetensors         Hugging Face: T5, CLIP, BERT
+  text_encoder/ and tokenizer/       the same, in a pipeline of diffusers
   checkpoint, or state/ of Orbax     T5X, also one directory further down
 
 Local directories, and URLs such as gs://bucket/path. The checkpoint and its
@@ -9,6 +10,7 @@ config must agree both ways, and the tokenizer must belong to them.
 """
 
 import dataclasses
+import re
 
 import jax
 
@@ -68,6 +70,8 @@ def _find(source, dtype):
   if encoders.CONFIG_FILE in names:
     config, stored, as_if = encoders.read_config(folder)
     found = tensors.safetensors(folder, encoders.WEIGHTS_FILE)
+  elif inner := _of_pipeline(folder, names):
+    return _find(f'{folder}/{inner}', dtype)
   elif huggingface.is_one(names):
     config, found = huggingface.read(folder)
   else:
@@ -75,6 +79,19 @@ def _find(source, dtype):
     config, found = t5x.read(folder)
   config = dataclasses.replace(config, dtype=_dtype(dtype))
   return folder, config, found, stored, as_if
+
+
+def _of_pipeline(folder, names):
+  """The text encoder's directory in a pipeline of diffusers, or None."""
+  if huggingface.CONFIG_FILE in names:
+    return None
+  inner = [n for n in names if re.fullmatch(r'text_encoder(_\d+)?', n)]
+  if len(inner) > 1:
+    raise ValueError(
+      f'{folder} has {len(inner)} text encoders; give the directory of one: '
+      f'{folder}/{" or ".join(inner)}'
+    )
+  return inner[0] if inner else None
 
 
 def _place(folder, config, found, mesh, mesh_config):
