@@ -208,6 +208,7 @@ def train(config, workdir):
     saving.finish(step, state, loss)
     stream.close()
     metrics_log.close()
+    bad.close()
     if step < config.steps:
       if processes.is_first():
         print(

@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 from imagen_jax.files import json_files
+from imagen_jax.files import lines as lines_lib
 
 _FEW = 200  # examples before a share of them means anything
 
@@ -26,6 +27,7 @@ class Quarantine:
     if hosts > 1:
       name = f'quarantine_{host:05d}-of-{hosts:05d}.jsonl'
     self.path = pathlib.Path(workdir) / name
+    self._lines = lines_lib.Lines(self.path)
     self._max_share = max_share
     self._known = set(_ids(self.path))
     self._read = self._bad = 0
@@ -47,7 +49,7 @@ class Quarantine:
       self._reasons[reason] += 1
       if name not in self._known:
         self._known.add(name)
-        fresh.append(json.dumps({'id': name, 'reason': reason}) + '\n')
+        fresh.append(json.dumps({'id': name, 'reason': reason}))
     if fresh:
       self._append(fresh)
     tried = self._read + self._bad
@@ -70,7 +72,7 @@ class Quarantine:
       if one['id'] not in self._known:
         self._known.add(one['id'])
         line = {'id': one['id'], 'reason': one['reason']}
-        fresh.append(json.dumps(line) + '\n')
+        fresh.append(json.dumps(line))
     if fresh:
       self._append(fresh)
 
@@ -78,8 +80,11 @@ class Quarantine:
     if len(self._known) == len(lines):
       print(f'bad examples are listed in {self.path}', file=sys.stderr)
     self.path.parent.mkdir(parents=True, exist_ok=True)
-    with open(self.path, 'a', encoding='utf-8') as file:
-      file.writelines(lines)
+    self._lines.add(*lines)
+
+  def close(self):
+    """At the end of a run: what a full disk has not taken yet."""
+    self._lines.close()
 
 
 def _ids(path):

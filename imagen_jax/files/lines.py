@@ -31,12 +31,12 @@ class Lines:
     self._warnings = 0  # since it could be written last
     self._next_warning = 0.0
 
-  def add(self, line: str) -> None:
-    """One more line; where it cannot be written, a warning now and then."""
-    self._waiting.append(line.encode() + b'\n')
-    if len(self._waiting) > _WAITING:
-      del self._waiting[0]
-      self._lost += 1
+  def add(self, *lines: str) -> None:
+    """More lines; where they cannot be written, a warning now and then."""
+    self._waiting += [line.encode(errors='replace') + b'\n' for line in lines]
+    if (more := len(self._waiting) - _WAITING) > 0 and self._warnings:
+      del self._waiting[:more]
+      self._lost += more
     try:
       self._write()
     except OSError as e:

@@ -1,6 +1,7 @@
 """Pictures of fixed captions, drawn as training goes on."""
 
 import pathlib
+import sys
 
 import numpy as np
 
@@ -47,6 +48,17 @@ class Previews:
       self._conditions,
       bundles.Seeds(seed=0, index=np.zeros(len(self._captions), np.int32)),
     )
+    try:
+      self._write(step, images)
+    except OSError as e:  # they are for looking on: the run goes on
+      print(
+        f'warning: the pictures of step {step} are not in {self._directory}: '
+        f'{e.strerror or e}; free space there for the next ones',
+        file=sys.stderr,
+        flush=True,
+      )
+
+  def _write(self, step, images):
     self._directory.mkdir(exist_ok=True)
     # Small pictures leave no room for them on the sheet.
     weights.save_json(self._directory / CAPTIONS, self._captions)

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from imagen_jax.data import index, loading, quarantine, sources
-from tests.support import sets, zoo
+from tests.support import full_disk, sets, zoo
 
 
 @pytest.fixture(scope='module')
@@ -160,6 +160,18 @@ def test_pictures_are_enlarged_where_it_is_asked_for(tmp_path):
   source = sources.Folder(directory=str(root), reading=reading).open('train')
   batch = sets.batches(source, resolution=64).batch(0)
   assert batch['image'].shape == (4, 64, 64, 3)
+
+
+def test_a_list_on_a_full_disk_ends_no_run(tmp_path, capsys):
+  kept = quarantine.Quarantine(tmp_path, 1.0)
+  with full_disk.beyond(10):
+    kept.count(5, [('a.png', 'damaged')])
+  assert 'quarantine.jsonl cannot be written' in capsys.readouterr().err
+  kept.close()
+  assert json.loads(kept.path.read_text()) == {
+    'id': 'a.png',
+    'reason': 'damaged',
+  }
 
 
 def test_small_pictures_are_not_enlarged_unasked(root):

@@ -25,6 +25,11 @@ def test_lines_are_there_at_once(tmp_path):
   log.close()
 
 
+def test_several_lines_are_added_at_once(tmp_path):
+  lines.Lines(tmp_path / 'x').add('one', 'two', '\ud800')
+  assert (tmp_path / 'x').read_text() == 'one\ntwo\n?\n'
+
+
 def test_a_full_disk_costs_no_line_and_leaves_no_half(tmp_path, clock, capsys):
   path = tmp_path / 'x'
   log = lines.Lines(path)
