@@ -10,7 +10,6 @@ which is slower than a file or a shard (`build_tfds` makes files that are not).
 
 import dataclasses
 import functools
-import importlib.util
 import os
 from collections.abc import Iterator
 
@@ -95,7 +94,11 @@ def _state(root, path, image):
 
 
 def _is_readable():
-  return importlib.util.find_spec('pyarrow') is not None
+  try:
+    import pyarrow.parquet  # noqa: F401 (is it there?)
+  except ImportError:
+    return False
+  return True
 
 
 def _scan(root, path, fields, image):
