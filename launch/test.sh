@@ -47,7 +47,7 @@ if [ "${1:-}" = --data ]; then
   install_once '[data,dev]' \
     'Installing the core, the extra data and the test tools, once.'
   cd "$ROOT"
-  "$PYTHON" -c 'import grain, pyarrow, seqio, tensorflow, tensorflow_datasets' ||
+  "$PYTHON" -c 'import clu, grain, pyarrow, seqio, tensorboard, tensorflow' ||
     fail 'the extra `data` is not whole: its error is above'
 else
   use_environment .venv-test
