@@ -48,7 +48,7 @@ if [ "${1:-}" = --data ]; then
     'Installing the core, the extra data and the test tools, once.'
   cd "$ROOT"
   "$PYTHON" -c 'import clu, grain, pyarrow, seqio, tensorboard, tensorflow' ||
-    fail 'the extra `data` is not whole: its error is above'
+    fail 'the extra data is not whole: its error is above'
 else
   use_environment .venv-test
   install_once '[dev]' \
