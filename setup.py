@@ -52,6 +52,7 @@ EXTRAS = {
     'tensorflow-datasets>=4.9.9',
     'seqio>=0.0.19',
     'clu>=0.0.12',
+    'tensorboard>=2.19',  # clu writes by it; not TensorFlow's own any more
     'importlib_resources>=6.0',  # missing from tfds' own requirements
     'grain>=0.2.12',  # worker processes that decode
     'simplejpeg>=1.8',  # JPEG by SIMD code,

@@ -47,8 +47,8 @@ if [ "${1:-}" = --data ]; then
   install_once '[data,dev]' \
     'Installing the core, the extra data and the test tools, once.'
   cd "$ROOT"
-  "$PYTHON" -c 'import grain, pyarrow, seqio, tensorflow, tensorflow_datasets' ||
-    fail 'the extra `data` is not whole: its error is above'
+  "$PYTHON" -c 'import clu, grain, pyarrow, seqio, tensorboard, tensorflow' ||
+    fail 'the extra data is not whole: its error is above'
 else
   use_environment .venv-test
   install_once '[dev]' \

@@ -46,7 +46,12 @@ def tensorboard(workdir):
   try:
     import tensorflow as tf
     from clu import metric_writers
-  except ImportError:
+  except ImportError as e:
+    if e.name not in ('tensorflow', 'clu'):  # something that they need
+      print(
+        f'note: no curves for TensorBoard: {e}; pip install {e.name}',
+        file=sys.stderr,
+      )
     return None
   # It would take the memory of every GPU for itself.
   tf.config.set_visible_devices([], 'GPU')
