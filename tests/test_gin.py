@@ -200,7 +200,7 @@ def test_a_base_has_nothing_to_blur():
     (['--gin_file=x.gin', '--workdir=w'], 'x.gin not found'),
     (['--gin_file=x.gin'], '--workdir=DIR is missing'),
     (['--workdir=w'], '--gin_file'),
-    (['--gin_file=x.gin', '--workdir=w', '--steps=3'], 'unknown argument'),
+    (['--gin_file=x.gin', '--workdir=w', '--steps=3'], 'unknown flag --steps'),
     (['--gin_file=x.gin', '--workdir=w', '--gin.A.b'], 'has no value'),
   ],
 )
