@@ -46,6 +46,7 @@ EXTRAS = {
   ],
   # Captions cleaned as DeepFloyd IF was trained.
   'captions': ['ftfy>=6.1', 'beautifulsoup4>=4.12'],
+  'hub': ['huggingface_hub>=0.30'],  # hf://user/name, and `publish`
   'data': [
     'tensorflow>=2.20',
     'tensorflow-datasets>=4.9.9',
@@ -67,6 +68,7 @@ EXTRAS = {
     'pytest>=8.0',
     'pytest-xdist>=3.6',  # tests in two processes
     'ruff>=0.9',
+    'huggingface_hub>=0.30',  # against a stand-in of its API
     'matplotlib>=3.9',  # training curves of the model card, notebooks
     'ipython>=8.20',  # their magics,
     'nbformat>=5.10',  # and their files

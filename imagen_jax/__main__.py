@@ -37,6 +37,7 @@ OTHERS = {
   'train_judge': 'train the learned judge of the embedded scenes',
   'import_if': 'make a cascade of the published DeepFloyd IF weights',
   'export_diffusers': 'write a stage of the IF kind as diffusers has it',
+  'publish': 'put a cascade or a text encoder on the Hugging Face Hub',
   'export_stablehlo': 'write a cascade as programs that need no package',
   'convert_inception': "convert the published weights of FID's network",
 }

@@ -184,6 +184,7 @@ def bind(
       text=TEXT,
       words=words,
       layout=None if layout is None else LAYOUT,
+      licence=manifests.licences([*directories, text, *filter(None, [layout])]),
     )
     weights.save_json(fresh / manifests.FILE, manifests.to_json(manifest))
   return manifest

@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 
-from imagen_jax.config import command, flags
+from imagen_jax.config import command, flags, terminal
 from imagen_jax.data import pipeline, source_flags, survey
 from imagen_jax.pages import survey_page
 from imagen_jax.text import huggingface_tokenizers, tokenizers
@@ -106,17 +106,6 @@ def report(args):
   )
 
 
-def _printable(text):
-  """What comes from the set may hold what moves a terminal's cursor."""
-  return '\n'.join(
-    ''.join(
-      c if c.isprintable() else c.encode('unicode_escape').decode()
-      for c in line
-    )
-    for line in text.split('\n')
-  )
-
-
 def _sayable(text):
   """Names of files may hold bytes that are no text: '\\xff' for such."""
   return text.encode('utf-8', 'backslashreplace').decode()
@@ -129,7 +118,7 @@ def main(argv=None):
     found = report(args)
   except (ValueError, OSError) as e:
     return flags.failed(e)
-  print(_printable(survey_page.text(found, args.width)))
+  print(terminal.escaped(survey_page.text(found, args.width)))
   if args.out:
     try:
       pathlib.Path(args.out).write_text(

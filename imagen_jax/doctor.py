@@ -10,7 +10,7 @@ Exit code 0: nothing is odd; 1: something is; 2: bad input. Not in the paper.
 
 import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
 from imagen_jax.pages.run_report import diagnosis, runs
 
 
@@ -73,4 +73,4 @@ def _headline(run):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

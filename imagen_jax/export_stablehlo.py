@@ -11,9 +11,9 @@ too, for as long as jax.export promises (six months at least).
 
 import argparse
 import pathlib
-import sys
 
-from imagen_jax.config import flags
+from imagen_jax.config import command, flags
+from imagen_jax.files import hub
 from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.sampling import exporting, manifests, setting_flags
 
@@ -75,7 +75,7 @@ def main(argv=None):
     plan = cascade.plan(
       upto=args.upto, preset=args.preset, **setting_flags.given(args)
     )
-    directory = args.cascade or cascade_lib.SHIPPED
+    directory = hub.local(args.cascade or cascade_lib.SHIPPED)
     found = exporting.programs(cascade, directory, plan, args.batch)
     with manifests.appearing(out) as fresh:
       exporting.write(fresh, found, cascade, args.platforms)
@@ -99,4 +99,4 @@ def _platforms(text):
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  command.run(main)

@@ -34,6 +34,8 @@ from imagen_jax.sampling import (
 from imagen_jax.sampling import prompts as prompts_lib
 
 parser = sample_flags.parser
+# Endings that say --out is a file.
+_PICTURES = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif', '.tiff')
 
 
 def main(argv=None):
@@ -49,7 +51,9 @@ def main(argv=None):
     if complaints and not prompts:
       raise ValueError(complaints[0])
     check_prompts(prompts, args.upscale)
-    out = writable(args.out)
+    out, file = destination(args.out)
+    if file:
+      check_one(args, prompts)
     compilation.enable_cache()
     cascade = cascade_lib.load_cascade(
       args.cascade, devices=devices(args), rows_from=args.rows_from
@@ -72,7 +76,7 @@ def main(argv=None):
     if args.upscale:
       caption = (*prompts, '')[0]
       for path in gallery.enlarge(
-        cascade, plan, args.upscale, caption, args.seed, out
+        cascade, plan, args.upscale, caption, args.seed, out, file
       ):
         print(path)
       return int(bool(complaints))
@@ -81,6 +85,7 @@ def main(argv=None):
       plan=plan,
       prompts=prompts,
       out=out,
+      file=file,
       num_images=args.num_images or 1,
       seed=args.seed,
       size=args.size,
@@ -241,10 +246,15 @@ def reproduce(args):
   """Draws a picture again; the exit code, 1 where it is another one."""
   stored, text = pictures.read_png(args.reproduce)
   recipe = recipes.read(text, args.reproduce)
-  out = writable(args.out)
+  if recipe.size not in (None, stored.shape[:2]):
+    raise ValueError(
+      f'{args.reproduce} is of {stored.shape[1]} x {stored.shape[0]} pixels, '
+      f'its recipe says {recipe.size[1]} x {recipe.size[0]}; it was altered'
+    )
+  out, file = destination(args.out)
   compilation.enable_cache()
   cascade = cascade_lib.load_cascade(args.cascade)
-  path, image = gallery.draw_again(cascade, recipe, args.reproduce, out)
+  path, image = gallery.draw_again(cascade, recipe, args.reproduce, out, file)
   print(path)
   if image.shape != stored.shape:
     print(f'another size: {image.shape[0]} px, {stored.shape[0]} px before')
@@ -271,6 +281,34 @@ def check_prompts(prompts, upscale):
     raise ValueError(
       'no prompt given; write one, such as "a red fox at sunset", or give '
       '--prompts_file=FILE'
+    )
+
+
+def destination(out):
+  """--out as (directory, file): a file, or None where a directory is meant."""
+  path = pathlib.Path(out)
+  kind = path.suffix.lower()
+  if kind not in _PICTURES or path.is_dir():
+    return writable(path), None
+  if kind != '.png':
+    raise ValueError(
+      f'--out={out}: pictures are PNG files, with their recipe in them; give '
+      f'{path.with_suffix(".png").name}, or a directory'
+    )
+  return writable(path.parent), path
+
+
+def check_one(args, prompts):
+  """Raises ValueError where what is drawn is no single file."""
+  what = ('prompts_file', 'interpolate', 'save_steps')
+  several = [f'--{name}' for name in what if getattr(args, name)]
+  count = len(prompts) * (args.num_images or 1)
+  if count > 1 and not args.upscale:
+    several.append(f'{count} pictures')
+  if several:
+    raise ValueError(
+      f'--out={args.out} is one file, too few for {several[0]}; give '
+      'a directory'
     )
 
 

@@ -50,11 +50,23 @@ for flag in hosts chips_per_host restarts; do
   [[ ${!flag} =~ ^[0-9]+$ ]] || fail "--$flag='${!flag}' is no number"
 done
 
-# A JSON list is YAML too: every argument quoted.
+# These stand between quotes in the YAML, and none needs one of its own.
+for flag in image bucket accelerator topology service_account; do
+  [[ ${!flag} =~ ^[A-Za-z0-9._/:@-]+$ ]] ||
+    fail "--$flag='${!flag}' has letters that no such name has"
+done
+
+# A JSON list is YAML too: every argument quoted, on one line.
 list=''
 for argument in "$@"; do
   argument=${argument//\\/\\\\}
-  list+="${list:+, }\"${argument//\"/\\\"}\""
+  argument=${argument//\"/\\\"}
+  argument=${argument//$'\n'/\\n}
+  argument=${argument//$'\t'/\\t}
+  argument=${argument//$'\r'/\\r}
+  [[ $argument != *[[:cntrl:]]* ]] ||
+    fail "an argument has control characters: $(printf '%q' "$argument")"
+  list+="${list:+, }\"$argument\""
 done
 
 yaml=$(cat "$ROOT/launch/gke_jobset.yaml")

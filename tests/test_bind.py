@@ -71,6 +71,23 @@ def test_every_file_has_a_checksum_and_the_id_follows_them(capsys):
   assert a == b and a.id != c.id
 
 
+def test_weights_keep_the_licence_of_their_cascade(capsys):
+  one = ['--stages=s8,s16', '--text=text', '--out=one']
+  assert run(capsys, *one)[0] == 0
+  path = pathlib.Path('one', manifests.FILE)
+  fields = json.loads(path.read_text())
+  assert 'licence' not in fields
+  path.write_text(json.dumps({**fields, 'licence': 'For research alone.'}))
+  for stages_flag, expected in (
+    ('--stages=one/stage_8,s16', 'For research alone.'),
+    ('--stages=one/stage_8,one/stage_16', 'For research alone.'),
+    ('--stages=s8,s16', None),
+  ):
+    flags = [stages_flag, '--text=text', '--out=two', '--replace']
+    assert run(capsys, *flags)[0] == 0
+    assert cascade_lib.load_cascade('two').licence == expected
+
+
 def test_a_training_work_directory_will_do(capsys):
   pathlib.Path('run').mkdir()
   os.rename('s8', 'run/stage')

@@ -55,6 +55,7 @@ PLACES = {
   'seqio': ['data.', 'text.'],
   'clu': ['training.writers'],
   'wandb': ['training.writers'],
+  'huggingface_hub': ['files.hub'],
   'torch': ['convert_inception'],  # reads the weights that FID's authors use
 }
 NOWHERE = ['transformers', 'diffusers', 't5x', 'pickle', 'imp', 'dill']
@@ -127,7 +128,9 @@ def _ours(importer, found, known):
   if target not in known:
     return f'imports a name, not a module: {found.name}'
   if importer == '':
-    return None if found.lazy else 'the package itself imports nothing early'
+    # The environment is settled before JAX reads it.
+    early = found.lazy or _top(target) == 'config'
+    return None if early else 'the package itself imports nothing early'
   if target == GIN_JOBS and not (found.guarded or found.lazy):
     return f'{GIN_JOBS} is imported under the main guard alone'
   mine, other = _floor(importer), _floor(target)

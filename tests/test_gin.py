@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parents[1] / 'gin'
 LEAVES = sorted(ROOT.glob('*.gin'))
 COUNTS = {
   'scenes_64': 6_324_144,
-  'scenes_64_layout': 6_356_528,
+  'scenes_64_layout': 6_395_616,
   'scenes_256': 3_258_992,
   'scenes_1024': 1_221_360,
   'finetune_64': 6_324_144,
@@ -200,7 +200,7 @@ def test_a_base_has_nothing_to_blur():
     (['--gin_file=x.gin', '--workdir=w'], 'x.gin not found'),
     (['--gin_file=x.gin'], '--workdir=DIR is missing'),
     (['--workdir=w'], '--gin_file'),
-    (['--gin_file=x.gin', '--workdir=w', '--steps=3'], 'unknown argument'),
+    (['--gin_file=x.gin', '--workdir=w', '--steps=3'], 'unknown flag --steps'),
     (['--gin_file=x.gin', '--workdir=w', '--gin.A.b'], 'has no value'),
   ],
 )

@@ -100,7 +100,7 @@ def _refused(flags, capsys):
     (['--a=nowhere'], '--a=nowhere is no directory'),
     (['--a=docs'], '--a=docs holds no picture with a prompt'),
     (['--out=none.sqlite', '--report'], '--out=none.sqlite does not exist'),
-    (['--prot=pairs'], 'unrecognized arguments'),
+    (['--prot=pairs'], 'unknown flag --prot'),
   ],
 )
 def test_bad_input_is_one_line(more, said, tmp_path, capsys, monkeypatch):

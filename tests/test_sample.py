@@ -385,7 +385,7 @@ def test_odd_prompts_are_drawn_with_a_warning(capsys, prompt, warning):
     ([FOX, '--aug_level=2'], 'aug_level is 2.0; it must lie in [0, 1]'),
     ([FOX, '--num_images=0'], "'0' is no whole number (pictures) from 1"),
     ([FOX, '--seed=-1'], "'-1' is no whole number (seed) from 0"),
-    ([FOX, '--sead=1'], 'unrecognized arguments: --sead=1'),
+    ([FOX, '--sead=1'], 'unknown flag --sead: the nearest is --seed'),
     ([FOX, '--out=file/below'], '--out=file/below cannot be written'),
     ([FOX, '--cascade=none'], 'cascade directory none does not exist'),
     ([FOX, '--cascade=.'], 'has no cascade.json'),

@@ -87,7 +87,7 @@ def refused(flags, capsys):
     (['--history=x'], "'x' is no whole number"),
     (['--port=65536'], "'65536' is no whole number (port)"),
     (['--out=/dev/null/x'], '--out=/dev/null/x cannot be written'),
-    (['--que=3'], 'unrecognized arguments: --que=3'),
+    (['--que=3'], 'unknown flag --que: the nearest is --queue'),
   ],
 )
 def test_bad_input_is_one_line(flags, said, tmp_path, monkeypatch, capsys):

@@ -11,6 +11,8 @@ from imagen_jax.config import debugging
 # A word that is meant as a flag: --name, alone or before = or a space; -n=.
 _FLAG = re.compile(r'--[A-Za-z][\w.-]*(?=[=\s]|$)|-[A-Za-z]\w*(?==)')
 
+_SEEDS = 2**32
+
 # What other tools call it -> what we do; '' = it is no flag here.
 _ELSEWHERE = {
   other: ours
@@ -106,8 +108,8 @@ def add_cascade(parser):
   parser.add_argument(
     '--cascade',
     metavar='DIR',
-    help='cascade directory, see imagen_jax.bind (default: the one that '
-    'ships with the package)',
+    help='cascade directory, see imagen_jax.bind, or hf://user/name on the '
+    'Hub (default: the one that ships with the package)',
   )
 
 
@@ -115,7 +117,7 @@ def add_seed(parser):
   """The seed of a command that draws."""
   parser.add_argument(
     '--seed',
-    type=whole('seed', 0, 2**32 - 1),
+    type=seed,
     default=0,
     metavar='N',
     help='whole number from 0 to 2^32 - 1 (default: 0)',
@@ -181,6 +183,19 @@ def whole(what, low, high):
     return value
 
   return parse
+
+
+def seed(text):
+  """A type: a seed, which has 32 bits here."""
+  try:
+    return whole('seed', 0, _SEEDS - 1)(text)
+  except argparse.ArgumentTypeError as e:
+    if not text.isdecimal() or len(text) > 100:
+      raise
+    raise argparse.ArgumentTypeError(
+      f'{e}: seeds have 32 bits here, and those of other tools draw other '
+      f'pictures anyhow; take {int(text) % _SEEDS}'
+    ) from e
 
 
 def span(what):

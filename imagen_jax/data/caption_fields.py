@@ -1,7 +1,9 @@
 """Captions of one example, out of the fields in which people keep them."""
 
 import dataclasses
-import json
+
+from imagen_jax.config import terminal
+from imagen_jax.files import json_files
 
 KEYS = ('text', 'caption', 'captions')  # tried in turn where none is named
 KINDS = ('txt', 'caption', 'json')  # of files beside a picture, the first wins
@@ -56,7 +58,7 @@ def _text(data):
 def of_json(data: bytes, key: str | None) -> tuple[str, ...]:
   """One caption or a list of them, under `key` of an object."""
   try:
-    fields = parsed(data.decode('utf-8-sig'))
+    fields = json_files.parse(data, 'the caption file')
   except ValueError as e:
     raise BadCaption('caption file is not JSON') from e
   if not isinstance(fields, dict):
@@ -65,14 +67,6 @@ def of_json(data: bytes, key: str | None) -> tuple[str, ...]:
     return of_value(fields[choose_key(fields, key)])
   except KeyError as e:
     raise BadCaption(str(e.args[0])) from e
-
-
-def parsed(text):
-  """JSON; what nests deeper than Python goes is a ValueError as well."""
-  try:
-    return json.loads(text)
-  except RecursionError as e:
-    raise ValueError('nested too deep') from e
 
 
 def choose_key(fields, key: str | None) -> str:
@@ -85,10 +79,9 @@ def choose_key(fields, key: str | None) -> str:
 
 
 def names(fields) -> str:
-  """'there are: a, b' of keys or columns, in letters that print."""
-  some = (str(name)[:40] for name in fields)
-  plain = (''.join(c if c.isprintable() else '?' for c in s) for s in some)
-  return 'there are: ' + ', '.join(sorted(plain)[:12])
+  """'there are: a, b' of keys or columns, in letters that do nothing."""
+  some = sorted(terminal.escaped(str(name)[:40]) for name in fields)
+  return 'there are: ' + ', '.join(some[:12])
 
 
 def of_value(value) -> tuple[str, ...]:

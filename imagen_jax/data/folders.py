@@ -240,7 +240,8 @@ def _files(below, names, fields, table):
   for name in names:
     if name[0] != '.':
       path = (below / name).as_posix()
-      yield from _left(path, *_split(name), stems, governed)
+      if not table.names(path):  # as a picture, whatever its ending
+        yield from _left(path, *_split(name), stems, governed)
 
 
 def _left(path, stem, kind, stems, governed):

@@ -22,6 +22,8 @@ import pathlib
 
 import numpy as np
 
+from imagen_jax.config import terminal
+
 FORMAT_VERSION = 2
 FILE = 'index.json'
 FOLDER = '.imagen_jax_index'  # beside the examples
@@ -225,9 +227,7 @@ def summary(counts: dict[str, int]) -> str:
 
 def spelled(name: str) -> str:
   """A name from outside as a line of a terminal may show it, not too long."""
-  plain = ''.join(
-    c if c.isprintable() else c.encode('unicode_escape').decode() for c in name
-  )
+  plain = terminal.escaped(name).replace('\n', '\\n').replace('\t', '\\t')
   return plain if len(plain) <= 120 else f'{plain[:117]}...'
 
 

@@ -38,6 +38,7 @@ from imagen_jax.data import index, index_parts
 
 _THREADS = 8  # pieces looked at together; they wait for the disk, mostly
 _BLOCK = 8192  # rows in the digest's turn
+_REASONS = 100  # that are counted apart: some name what a file has
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -273,8 +274,11 @@ def _join(paths, fresh) -> dict:
       piece_file.write(json.dumps(index_parts.sizes(key, part, beside)) + '\n')
       for line in part.rejects.tobytes().splitlines():
         one = json.loads(line)
-        rejected[one['reason']] += 1
-        such.setdefault(one['reason'], one['id'])
+        reason = one['reason']
+        if reason not in rejected and len(rejected) >= _REASONS:
+          reason = 'other reasons'
+        rejected[reason] += 1
+        such.setdefault(reason, one['id'])
       for reason, (n, name) in beside.items():
         count, first = passed.get(reason, (0, name))
         passed[reason] = [count + n, first]

@@ -90,10 +90,21 @@ def _opened(raw, path):
 
 def _state(root, path, image):
   about = os.stat(root / path)
-  return [path, about.st_size, about.st_mtime_ns, image]
+  return [path, about.st_size, about.st_mtime_ns, image, _is_readable()]
+
+
+def _is_readable():
+  try:
+    import pyarrow.parquet  # noqa: F401 (is it there?)
+  except ImportError:
+    return False
+  return True
 
 
 def _scan(root, path, fields, image):
+  if not _is_readable():
+    yield index.Passed(id=path, reason='Parquet, which needs pyarrow')
+    return
   try:
     with plain.opened(root / path) as raw, _opened(raw, path) as file:
       yield from _examples(file, root / path, path, fields, image)

@@ -12,6 +12,7 @@ import json
 import pathlib
 import sys
 
+from imagen_jax.files import json_files
 from imagen_jax.files import lines as lines_lib
 
 _FEW = 200  # examples before a share of them means anything
@@ -92,6 +93,6 @@ def _ids(path):
     return
   for line in path.read_text(encoding='utf-8').splitlines():
     try:
-      yield json.loads(line)['id']
+      yield json_files.parse(line, path)['id']
     except (ValueError, KeyError, TypeError):
       continue

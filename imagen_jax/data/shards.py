@@ -118,7 +118,7 @@ class _Shard:
 
   def take(self, member):
     """Files a member under its key; of a picture its beginning is read."""
-    name = posixpath.normpath(member.name)
+    name = member.name
     if reason := _unfit(member, self._size):
       self.damaged |= reason == _DAMAGED
       self.reject(member.name, reason)
@@ -127,7 +127,8 @@ class _Shard:
       self.found.append(index.Passed(id=id, reason=reason))
     elif member.isreg():
       stem, _, kind = name.rpartition('.')
-      key = unicodedata.normalize('NFC', stem)
+      # Accents may be letters of their own in one name and not in the other.
+      key = unicodedata.normalize('NFC', posixpath.normpath(stem))
       parts = self._groups.setdefault(key, {})
       if kind.lower() in parts:
         self.reject(member.name, 'name occurs twice in its shard')
@@ -135,13 +136,16 @@ class _Shard:
         parts[kind.lower()] = self._read(kind.lower(), member)
 
   def _read(self, kind, member):
-    """A caption's bytes, or (member, (width, height)); or why it is neither."""
+    """A caption's bytes, or why they are none; or (member, (width, height)).
+
+    Of a bad picture (member, why it is bad).
+    """
     self._file.seek(member.offset_data)
     if kind in images.EXTENSIONS:
       try:
         return member, self._measure(member)
       except images.BadPicture as e:
-        return str(e)
+        return member, str(e)
     if member.size > caption_fields.MOST:
       return 'caption is too long'
     self._held += member.size
@@ -167,7 +171,7 @@ class _Shard:
       pictures = [kind for kind in parts if kind in images.EXTENSIONS]
       for number, kind in enumerate(pictures):
         # Several that share a caption are told apart by their endings.
-        yield self._example(f'{key}.{kind}' if number else key, parts, kind)
+        yield self._example(parts, kind, f'.{kind}' if number else '')
       if not pictures:
         yield self._alone(f'{self._name}/{key}', parts)
 
@@ -177,17 +181,18 @@ class _Shard:
       return index.Passed(id=id, reason=reason)
     return index.Reject(id=id, reason='no picture')
 
-  def _example(self, key, parts, kind):
-    id, picture = f'{self._name}/{key}', parts[kind]
-    if isinstance(picture, str):
-      return index.Reject(id=id, reason=picture)
+  def _example(self, parts, kind, ending):
+    member, size = parts[kind]
+    id = f'{self._name}/{member.name.rpartition(".")[0]}{ending}'
+    if isinstance(size, str):
+      return index.Reject(id=id, reason=size)
     try:
       captions = self._captions(parts)
     except caption_fields.BadCaption as e:
       return index.Reject(id=id, reason=str(e))
     if not captions:
       return index.Reject(id=id, reason='no caption')
-    member, (width, height) = picture
+    width, height = size
     return index.Entry(
       id=id,
       captions=captions,
@@ -223,7 +228,7 @@ def _unfit(member, size):
 def _passed(name):
   """Why nobody takes a file for an example, as in a folder; or None."""
   parts = name.split('/')
-  if any(part[0] == '.' for part in parts if part):
+  if any(part[0] == '.' for part in parts if part not in ('', '.')):
     return 'hidden'
   stem, _, kind = parts[-1].rpartition('.')
   if not stem or kind.lower() not in (

@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from imagen_jax.data import caption_fields
-from imagen_jax.files import plain
+from imagen_jax.files import json_files, plain
 
 KINDS = ('jsonl', 'csv', 'tsv', 'parquet')
 MOST = 4 << 20  # bytes of a row; with lists of captions some have thousands
@@ -54,7 +54,7 @@ def _json(path, names):
 
 def _json_row(line):
   try:
-    row = caption_fields.parsed(line.decode('utf-8-sig'))
+    row = json_files.parse(line, 'the row')
   except ValueError:
     row = None
   return row if isinstance(row, dict) else 'not a row of JSON'

@@ -11,7 +11,7 @@ read is a ValueError of one line that names the file.
 import json
 import pathlib
 
-from imagen_jax.files import impostors, remote
+from imagen_jax.files import impostors, plain, remote
 
 MAX_BYTES = 64 << 20  # of one file, unless told
 MAX_DEPTH = 100  # lists and objects within each other
@@ -62,15 +62,11 @@ def read(path, absent=None, *, most=MAX_BYTES, **how):
   """
   path = pathlib.Path(path)
   try:
-    if not path.is_file() and path.exists():
-      raise ValueError(f'{path} is no plain file; give another')
-    with path.open('rb') as file:
-      data = file.read(most + 1)
+    data = plain.read(path, most)
   except FileNotFoundError as e:
     raise ValueError(absent or f'{path} is missing') from e
   except OSError as e:
-    raise ValueError(f'{path} cannot be read: {e.strerror}') from e
-  _check_size(len(data), most, path)
+    raise ValueError(f'{path} cannot be read: {e.strerror or e}') from e
   return parse(data, path, **how)
 
 

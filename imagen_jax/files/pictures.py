@@ -4,6 +4,7 @@ Not in the paper. Pictures are uint8 [h, w, 3]; Pillow only.
 """
 
 import bisect
+import contextlib
 import errno
 import io
 import itertools
@@ -62,6 +63,8 @@ def slugs(prompts: Sequence[str]) -> list[str]:
 
 
 MAX_PIXELS = 89_000_000  # of a PNG that is read whole; as `data.images` has it
+# What is larger is refused, on one line.
+warnings.filterwarnings('ignore', category=PIL.Image.DecompressionBombWarning)
 _PERCEPTUAL = b'\0'  # the rendering intent, of the sRGB chunk
 
 
@@ -93,12 +96,12 @@ def write(path, data: bytes) -> None:
 
 
 def read_png(path) -> tuple[np.ndarray, dict[str, str]]:
-  """A PNG file -> uint8 [h, w, 3] and its text metadata.
+  """A PNG file, or an open one -> uint8 [h, w, 3] and its text metadata.
 
   Raises ValueError naming a file that is none.
   """
   try:
-    with plain.opened(path) as file, _opened(file) as image:
+    with _file(path) as file, _opened(file) as image:
       if image.width * image.height > MAX_PIXELS:
         raise OSError(errno.EFBIG, f'more than {MAX_PIXELS:,} pixels')
       return np.asarray(image.convert('RGB')), dict(image.text)
@@ -107,11 +110,13 @@ def read_png(path) -> tuple[np.ndarray, dict[str, str]]:
     raise ValueError(f'{path} cannot be read: {reason}') from e
 
 
+def _file(path):
+  is_open = hasattr(path, 'read')
+  return contextlib.nullcontext(path) if is_open else plain.opened(path)
+
+
 def _opened(file):
-  with warnings.catch_warnings():
-    # What is too large is refused, on one line.
-    warnings.simplefilter('ignore', PIL.Image.DecompressionBombWarning)
-    return PIL.Image.open(file, formats=['PNG'])
+  return PIL.Image.open(file, formats=['PNG'])
 
 
 def read_text(path) -> dict[str, str] | None:

@@ -20,7 +20,7 @@ import pathlib
 import re
 import urllib.parse
 
-from imagen_jax.files import plain, retrying
+from imagen_jax.files import hub, plain, retrying
 
 TARS = ('.tar', '.tar.gz', '.tgz')  # endings of shards
 _ASKED = 32  # sizes in a bucket at the same time: 40,000 shards in a minute
@@ -338,8 +338,8 @@ class Folder:
 
 
 def folder(source) -> Folder:
-  """The folder of a path or URL."""
-  text = str(source)
+  """The folder of a path or URL; of the Hub (hf://) as its cache has it."""
+  text = str(hub.local(source))
   if '://' in text:
     return Folder(place=text.rstrip('/'))
   return Folder(place=str(pathlib.Path(text).expanduser()))

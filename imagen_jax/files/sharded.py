@@ -10,10 +10,12 @@
 opened.
 """
 
+import re
+
 from imagen_jax.files import json_files, remote, tensors
 
 PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
-_VARIANTS = (None, 'fp16')  # the better first
+_BETTER = ('fp32', 'bf16', 'fp16')  # of variants; the others come after
 
 
 def find(
@@ -29,7 +31,7 @@ def find(
   Raises ValueError with the remedy where they are not whole.
   """
   there = folder.names()
-  for kind in _VARIANTS if variant is None else (variant,):
+  for kind in _variants(stem, there) if variant is None else (variant,):
     index, whole = _names(stem, kind)
     if index in there:
       return _listed(folder, index, there)
@@ -41,6 +43,16 @@ def find(
       'copy that file'
     )
   return _only_one(folder, stem, there)
+
+
+def _variants(stem, there):
+  """None, the plain files, and the variants that are there, best first."""
+  pattern = rf'{re.escape(stem)}\.(?:safetensors\.index\.(\w+)\.json|'
+  pattern += r'(\w+)(?:-\d+-of-\d+)?\.safetensors)'
+  matches = filter(None, (re.fullmatch(pattern, name) for name in there))
+  found = {m[1] or m[2] for m in matches} - {'index'}
+  rank = {kind: i for i, kind in enumerate(_BETTER)}
+  return [None, *sorted(found, key=lambda kind: (rank.get(kind, 9), kind))]
 
 
 def _names(stem, variant):
@@ -57,10 +69,11 @@ def _only_one(folder, stem, there):
   if len(found) == 1 and '-of-' not in found[0]:
     return tensors.safetensors(folder, found[0])
   if found:
+    variant = _variants(stem, found)[-1]
     raise ValueError(
       f'{folder} has {", ".join(found[:6])} but no '
-      f'{_names(stem, None)[0]}: half of a sharded checkpoint; copy the whole '
-      'directory'
+      f'{_names(stem, variant)[0]}: half of a sharded checkpoint; copy '
+      'the whole directory'
     )
   pickles = [name for name in there if name.endswith(PICKLES)]
   if pickles:

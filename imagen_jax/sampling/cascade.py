@@ -21,6 +21,7 @@ from flax import errors as flax_errors
 
 from imagen_jax import stages as stages_lib
 from imagen_jax.config import environment
+from imagen_jax.files import hub
 from imagen_jax.sampling import (
   bundles,
   edits,
@@ -330,7 +331,7 @@ class Cascade:
 
 
 def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
-  """Reads and verifies a cascade directory; None = the one that ships.
+  """Reads and verifies a cascade directory or hf://user/name; None = shipped.
 
   Pictures are spread over `devices`, all of this process where it is None; at
   stages from the resolution `rows_from` on, rows of pictures are. Raises
@@ -338,7 +339,7 @@ def load_cascade(path=None, *, devices=None, rows_from=None) -> Cascade:
   """
   environment.check()
   devices = tuple(jax.local_devices() if devices is None else devices)
-  directory = SHIPPED if path is None else pathlib.Path(path)
+  directory = SHIPPED if path is None else hub.local(path)
   if path is None and not (directory / manifests.FILE).is_file():
     raise ValueError(
       f'no cascade ships with this installation ({directory} has no '

@@ -32,6 +32,7 @@ class Order:
   plan: tuple  # of `Cascade.plan`
   prompts: Sequence[str]
   out: pathlib.Path
+  file: pathlib.Path | None = None  # of the only picture; None = by its name
   num_images: int = 1  # of each prompt
   seed: int = 0
   size: tuple[int, int] | None = None  # height, width; None = square
@@ -59,6 +60,8 @@ class Order:
 
   def path(self, request):
     """Where its picture goes."""
+    if self.file is not None:
+      return self.file
     name = self._names[request.caption]
     return self.out / f'{name}_seed{self.seed}_{request.index}.png'
 
@@ -251,8 +254,11 @@ def write_sheet(order):
   return order.out / SHEET
 
 
-def enlarge(cascade, plan, path, prompt, seed, out):
-  """Writes the picture file `path` enlarged by `edits.upscale`: [its path]."""
+def enlarge(cascade, plan, path, prompt, seed, out, file=None):
+  """Writes the picture file `path` enlarged by `edits.upscale`: [its path].
+
+  In the directory `out`, under its own name unless it is to be `file`.
+  """
   picture = edits.read(path)
   drawn = edits.upscaling(cascade, picture, plan)
   with Bar([(stage, sampling) for stage, _, sampling in drawn]) as bar:
@@ -260,7 +266,8 @@ def enlarge(cascade, plan, path, prompt, seed, out):
       cascade, picture, plan, caption=prompt, seed=seed, progress=bar.report
     )
   height, width = image.shape[:2]
-  fresh = out / f'{pictures.slug(pathlib.Path(path).stem)}_{width}x{height}.png'
+  name = f'{pictures.slug(pathlib.Path(path).stem)}_{width}x{height}.png'
+  fresh = file or out / name
   text = recipes.write(
     cascade,
     plan,
@@ -272,7 +279,7 @@ def enlarge(cascade, plan, path, prompt, seed, out):
   return [fresh]
 
 
-def draw_again(cascade, recipe, path, out):
+def draw_again(cascade, recipe, path, out, file=None):
   """Draws the picture of a `recipes.Recipe` of the file `path` again.
 
   Returns the path of the new file and its pixels. Raises ValueError where it
@@ -300,7 +307,7 @@ def draw_again(cascade, recipe, path, out):
       layout=recipe.layout,
       progress=bar.report,
     )
-  fresh = out / f'{pathlib.Path(path).stem}_again.png'
+  fresh = file or out / f'{pathlib.Path(path).stem}_again.png'
   text = recipes.write(
     cascade,
     plan,

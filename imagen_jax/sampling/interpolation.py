@@ -22,13 +22,15 @@ _PAUSE, _FRAME = 900, 110  # milliseconds at a caption, and between
 _MARGIN, _LINE = 8, 22
 
 
-def between(text, mask, n):
+def between(text, mask, n, padding=False):
   """Embeddings on the way through captions, n on each leg, its ends included.
 
   Args:
     text: [k, l, d], of k captions.
     mask: [k, l] bool.
     n: at least 2.
+    padding: whether what the encoder gives at padding is seen too, as by the
+      stages of DeepFloyd IF; it is mixed then as all else is.
 
   Returns:
     text [(k - 1) n, l, d] and mask [(k - 1) n, l] float32 in [0, 1].
@@ -39,10 +41,13 @@ def between(text, mask, n):
     for share in shares:
       weights = np.stack([(1 - share) * mask[here], share * mask[there]])
       total = weights.sum(axis=0)  # 1 where both have a token
+      masks.append(total)
+      if padding:
+        weights = np.stack([0 * total + (1 - share), 0 * total + share])
+        total = weights.sum(axis=0)
       ends = np.stack([text[here], text[there]])
       mixed = np.einsum('kl,kld->ld', weights / np.maximum(total, 1e-9), ends)
       texts.append(mixed)
-      masks.append(total)
   return np.float32(texts), np.float32(masks)
 
 
@@ -64,7 +69,9 @@ def draw(cascade, captions, n, plan, *, seed=0, **options):
     )
   if n < 2:
     raise ValueError(f'{n} pictures from prompt to prompt; take at least 2')
-  text, mask = between(*cascade.encoder.encode(captions), n)
+  text, mask = between(
+    *cascade.encoder.encode(captions), n, cascade.encoder.as_if
+  )
   index = [0] * len(text)
   # A layout is of one sentence; between two there is none, and names flip.
   images = cascade.draw_texts(

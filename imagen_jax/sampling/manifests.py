@@ -61,6 +61,19 @@ def make(directory, *, stages, text, words, layout=None, licence=None):
   )
 
 
+def licences(directories):
+  """What the cascades that directories lie in say of their weights; or None.
+
+  Each licence once: weights keep theirs in whatever they are bound into.
+  """
+  found = []
+  for directory in directories:
+    parent = pathlib.Path(directory).absolute().parent
+    if (parent / FILE).is_file():
+      found.append(read(parent).licence)
+  return '\n'.join(dict.fromkeys(filter(None, found))) or None
+
+
 def to_json(manifest):
   """`manifest` as a JSON-able dict."""
   fields = dataclasses.asdict(manifest)

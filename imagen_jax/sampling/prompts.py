@@ -3,11 +3,17 @@
 Not in the paper. A bad line of a file does not stop the others.
 """
 
-import pathlib
-
+from imagen_jax.files import plain
 from imagen_jax.sampling import manifests
 
 LONGEST = 10_000  # characters; nobody means a longer one
+_MAX_BYTES = 1 << 30  # of a file of prompts
+# By the first word of what is wrong with a prompt.
+_REMEDIES = {
+  'is': 'type it again, or set a locale of UTF-8',
+  'has': 'shorten it: an encoder reads its first 32 to 512 tokens alone',
+  'holds': 'type it again without',
+}
 
 
 def read(given, path=None):
@@ -24,8 +30,7 @@ def read(given, path=None):
   for prompt in given:
     if reason := _wrong(prompt):
       raise ValueError(
-        f'the prompt {_short(prompt)} {reason}; type it again or set a UTF-8 '
-        'locale'
+        f'the prompt {_short(prompt)} {reason}; {_REMEDIES[reason.split()[0]]}'
       )
     prompts.append(prompt)
   for number, line in enumerate(_lines(path) if path else (), start=1):
@@ -43,10 +48,10 @@ def read(given, path=None):
 
 def _lines(path):
   try:
-    data = pathlib.Path(path).read_bytes()
+    data = plain.read(path, _MAX_BYTES)
   except OSError as e:
     raise ValueError(
-      f'--prompts_file={path} cannot be read: {e.strerror}'
+      f'--prompts_file={path} cannot be read: {e.strerror or e}'
     ) from e
   if data.startswith((b'\xff\xfe', b'\xfe\xff')):
     raise ValueError(

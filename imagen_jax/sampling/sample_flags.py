@@ -45,8 +45,8 @@ def parser():
     '--out',
     metavar='DIR',
     default='pictures',
-    help='directory for the pictures, made if need be; files of the same '
-    'name are replaced (default: pictures)',
+    help='directory for the pictures, made if need be, or FILE.png of the only '
+    'one; files of the same name are replaced (default: pictures)',
   )
   add(
     '--num_images',
@@ -56,7 +56,7 @@ def parser():
   )
   add(
     '--seed',
-    type=flags.whole('seed', 0, 2**32 - 1),
+    type=flags.seed,
     default=0,
     metavar='N',
     help='whole number from 0 to 2^32 - 1; a picture depends on its prompt, '

@@ -7,6 +7,7 @@ on and how it is best sampled.
 import dataclasses
 import functools
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,12 @@ class Stage:
   sampling: settings.Sampling = settings.Sampling()
 
   def __post_init__(self):
+    if not re.fullmatch(r'[\w.-]{0,100}', self.name) or self.name[:1] == '.':
+      raise ValueError(
+        f'the name of a stage is {self.name[:100]!r}; it must be of letters, '
+        'digits, _, - and ., as in scenes_64'
+      )
+    checks.require_within(self, text_width=(1, 2**20), max_length=(1, 2**20))
     if self.prediction not in ('v', 'eps', 'x0'):
       raise ValueError(
         f"prediction must be 'v', 'eps' or 'x0', not {self.prediction!r}"

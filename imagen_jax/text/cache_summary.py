@@ -15,6 +15,8 @@ def summary(directory: str) -> str:
   tokens, size = int(lengths.sum()), reader.size()
   edges = (0, *buckets.lengths(m.max_length))
   counts, _ = np.histogram(lengths, [edge + 1 for edge in edges])
+  leaves = [*_flat(m.encoder)]
+  column = max((len(name) for name, _ in leaves), default=0)
   rows = [
     f'{directory}: cache {m.id}',
     f'  captions    {len(lengths):,} different, of {m.lines:,} lines',
@@ -25,7 +27,7 @@ def summary(directory: str) -> str:
     f'{size / tokens:,.0f} bytes a token',
     f'  embeddings  width {m.width}, {m.dtype}',
     f'  encoder     {cache.encoder_id(m.encoder)}',
-    *(f'    {name:12}{value}' for name, value in _flat(m.encoder)),
+    *(f'    {name:{column}}  {value}' for name, value in leaves),
     '  captions by true tokens',
   ]
   width = len(f'{edges[-1]}')

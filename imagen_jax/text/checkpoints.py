@@ -2,6 +2,7 @@
 
   encoder.json                       our own text directory (`encoders`)
   config.json, *.safetensors         Hugging Face: T5, CLIP, BERT
+  text_encoder/ and tokenizer/       the same, in a pipeline of diffusers
   checkpoint, or state/ of Orbax     T5X, also one directory further down
 
 Local directories, and URLs such as gs://bucket/path. The checkpoint and its
@@ -9,6 +10,7 @@ config must agree both ways, and the tokenizer must belong to them.
 """
 
 import dataclasses
+import re
 
 import jax
 
@@ -28,6 +30,7 @@ def load_encoder(
   mesh: jax.sharding.Mesh | None = None,
   mesh_config: partitioning.MeshConfig | None = None,
   tokenizer=None,
+  usual_length: int = MAX_LENGTH,
 ) -> encoders.TextEncoder:
   """The text encoder in a directory.
 
@@ -35,24 +38,36 @@ def load_encoder(
     source: a text directory, a Hugging Face directory, or a T5X checkpoint;
       a path or a URL.
     max_length: tokens per caption; None = what a text directory says, else
-      128. Never more than the encoder has positions (CLIP 77, BERT 512).
+      `usual_length`. Never more than the encoder has positions (CLIP 77, BERT
+      512).
     dtype: of matrices and their products, 'float32' or 'bfloat16'.
     mesh: devices over which to spread the weights; None = the default one.
     mesh_config: how; None = the rule that the U-Nets follow.
     tokenizer: a tokenizer, a seqio vocabulary, or a path of the files of
       one; None = what lies in the directory.
+    usual_length: tokens per caption where the directory does not say.
   """
   environment.check()
   folder, config, found, stored, as_if = _find(source, dtype)
-  lengths = (max_length, stored, MAX_LENGTH)
-  length = next(n for n in lengths if n is not None)
-  length = min(length, getattr(config, 'max_positions', length))
+  length = _length(config, max_length, stored, usual_length)
   # Before the weights, which may take minutes.
   tokens = tokenizer_files.find(tokenizer, folder, config, length)
   params = _place(folder, config, found, mesh, mesh_config)
   return encoders.TextEncoder(
     config=config, params=params, tokenizer=tokens, mesh=mesh, as_if=as_if
   )
+
+
+def size_of(source: str, usual_length: int = MAX_LENGTH) -> tuple[int, int]:
+  """(width, tokens per caption) of an encoder, whose weights are not read."""
+  _, config, _, stored, _ = _find(source, 'float32')
+  return config.width, _length(config, None, stored, usual_length)
+
+
+def _length(config, asked, stored, usual):
+  """Tokens per caption: the first that is told, within the positions."""
+  length = next(n for n in (asked, stored, usual) if n is not None)
+  return min(length, getattr(config, 'max_positions', length))
 
 
 def load_weights(source: str, *, dtype='float32', mesh=None, mesh_config=None):
@@ -68,6 +83,8 @@ def _find(source, dtype):
   if encoders.CONFIG_FILE in names:
     config, stored, as_if = encoders.read_config(folder)
     found = tensors.safetensors(folder, encoders.WEIGHTS_FILE)
+  elif inner := _of_pipeline(folder, names):
+    return _find(f'{folder}/{inner}', dtype)
   elif huggingface.is_one(names):
     config, found = huggingface.read(folder)
   else:
@@ -75,6 +92,19 @@ def _find(source, dtype):
     config, found = t5x.read(folder)
   config = dataclasses.replace(config, dtype=_dtype(dtype))
   return folder, config, found, stored, as_if
+
+
+def _of_pipeline(folder, names):
+  """The text encoder's directory in a pipeline of diffusers, or None."""
+  if huggingface.CONFIG_FILE in names:
+    return None
+  inner = [n for n in names if re.fullmatch(r'text_encoder(_\d+)?', n)]
+  if len(inner) > 1:
+    raise ValueError(
+      f'{folder} has {len(inner)} text encoders; give the directory of one: '
+      f'{folder}/{" or ".join(inner)}'
+    )
+  return inner[0] if inner else None
 
 
 def _place(folder, config, found, mesh, mesh_config):

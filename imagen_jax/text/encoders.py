@@ -23,7 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from imagen_jax.config import checks
-from imagen_jax.files import json_files, remote, tensors, weights
+from imagen_jax.files import hub, json_files, remote, tensors, weights
 from imagen_jax.models import bert, clip_text, t5
 from imagen_jax.parallel import partitioning
 from imagen_jax.text import cleaning, tokenizer_files, tokenizers
@@ -213,7 +213,7 @@ def _write_config(path, config, tokenizer, as_if):
 
 def load(directory: str) -> TextEncoder:
   """Reads a text directory and checks that its parts fit together."""
-  path = pathlib.Path(directory)
+  path = hub.local(directory)
   folder = remote.folder(directory)
   config, max_length, as_if = read_config(folder)
   tokenizer = tokenizer_files.find(None, folder, config, max_length)

@@ -39,6 +39,12 @@ def read(folder: remote.Folder, variant: str | None = None):
   if kind == 'bert':
     ours = huggingface_names.renamed(found, huggingface_names.bert_rules())
     return _bert_config(fields, 'pooler.kernel' in ours, where), ours
+  if kind == 'umt5':
+    raise ValueError(
+      f'{where}: model_type is umT5, whose every layer has a relative bias of '
+      "its own, which is not read; take a 't5' or 'mt5', such as mT5 of the "
+      'same size'
+    )
   raise ValueError(
     f"{where}: model_type is {kind!r}; text encoders are 't5', "
     "'mt5', 'clip', 'clip_text_model' and 'bert'"

@@ -6,11 +6,13 @@ knows the special tokens and where they go; a caption that spells one, such as
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 
 import numpy as np
 
 from imagen_jax.files import json_files
+from imagen_jax.text import tokenizer_json
 from imagen_jax.text import tokenizers as base
 
 # CLIP splits contractions, runs of letters, single digits, other signs.
@@ -41,10 +43,11 @@ class HuggingFaceTokenizer:
         'special tokens; give more'
       )
     self.json = tokenizer.to_str()  # without the limit, which varies
-    tokenizer.enable_truncation(max_length)
     self.max_length = max_length
     self.size = tokenizer.get_vocab_size(with_added_tokens=True)
     pads = [tokenizer.token_to_id(name) for name in _PADS]
+    tokenizer = _deaf_to_specials(tokenizer, self.json)
+    tokenizer.enable_truncation(max_length)
     # CLIP has no token of its own for padding: it repeats the end.
     ends = special[-1:] or [0]
     self.pad = next((i for i in pads if i is not None), ends[0])
@@ -75,19 +78,47 @@ class HuggingFaceTokenizer:
 
   def _encodings(self, captions):
     base.check_captions(captions, self.max_length)
-    return self._tokenizer.encode_batch(list(captions))
+    try:
+      return self._tokenizer.encode_batch(list(captions))
+    except BaseException as error:
+      raise _told(error, 'a caption cannot be cut into tokens') from error
+
+
+def _deaf_to_specials(tokenizer, text):
+  """The same, but that captions cannot spell pieces that are special."""
+  fields = tokenizer_json.without_specials(json.loads(text))
+  if fields is None:
+    return tokenizer
+  deaf = type(tokenizer).from_str(json.dumps(fields))
+  deaf.encode_special_tokens = True
+  return deaf
+
+
+def _told(error, what, remedy='take another tokenizer'):
+  """What the library raised as a ValueError; what is not of it as it is.
+
+  It raises bare Exceptions, and panics, which are none.
+  """
+  panic = type(error).__name__ == 'PanicException'
+  if not panic and not isinstance(error, Exception):
+    return error
+  text = ' '.join(str(error).split())[:200]
+  return ValueError(f'{what} ({text}); {remedy}')
 
 
 def from_json(content: bytes, max_length: int, where: str):
   """The tokenizer of a tokenizer.json."""
   library = _library(where)
+  fields = json_files.parse(content, where)
+  remedy = 'copy it again, or pip install -U tokenizers'
+  if not isinstance(fields, dict):
+    raise ValueError(f'{where} holds no object; {remedy}')
+  tokenizer_json.check_growth(fields, where)
   try:
     tokenizer = library.Tokenizer.from_buffer(content)
-  except Exception as error:  # the library raises bare Exceptions
-    raise ValueError(
-      f'{where} is damaged or too new ({error}); copy it again, or pip install '
-      '-U tokenizers'
-    ) from error
+    tokenizer.encode('a')  # what is not there is often missed here alone
+  except BaseException as error:
+    raise _told(error, f'{where} is damaged or too new', remedy) from error
   return HuggingFaceTokenizer(tokenizer, max_length, content)
 
 

@@ -79,6 +79,12 @@ def config_of(shapes: dict[str, tuple[int, ...]], where: str) -> t5.T5Config:
     _, joined = shapes[f'{layer}.attention.query.kernel']
     _, mlp_dim = shapes[f'{layer}.mlp.{"wi_0" if gated else "wi"}.kernel']
   except (KeyError, ValueError) as error:
+    if any(re.match(r'encoder\.(encoder|layers)\.', name) for name in shapes):
+      raise ValueError(
+        f'{where} has the layers of its encoder in one array each (scalable '
+        'T5, scan_layers=True), which is not read; export it with '
+        'scan_layers=False, or take the Hugging Face files of the model'
+      ) from error
     raise ValueError(
       f'{where} holds no T5 encoder as T5X names it: {error}'
     ) from error

@@ -13,8 +13,13 @@ import pathlib
 import re
 
 from imagen_jax.config import checks
-from imagen_jax.files import json_files, remote
-from imagen_jax.text import huggingface_tokenizers, tokenizers, vocabularies
+from imagen_jax.files import impostors, json_files, remote
+from imagen_jax.text import (
+  huggingface_tokenizers,
+  tokenizer_json,
+  tokenizers,
+  vocabularies,
+)
 
 SENTENCEPIECE_FILE = 'tokenizer.model'
 JSON_FILE = 'tokenizer.json'
@@ -38,10 +43,7 @@ def find(given, folder: remote.Folder, config, max_length: int):
   """
   rows = config.vocab_size
   if given is None:
-    places = [folder]
-    if re.search(r'checkpoint_\d+$', folder.place):  # T5X keeps it above
-      places.append(folder.parent())
-    for place in places:
+    for place in _places(folder):
       tokenizer = _in_folder(place, max_length, rows)
       if tokenizer is not None:
         return tokenizer
@@ -61,6 +63,18 @@ def find(given, folder: remote.Folder, config, max_length: int):
     f'tokenizer is a {type(given).__name__}; give one of '
     'imagen_jax.text.tokenizers, a seqio vocabulary or a path'
   )
+
+
+def _places(folder):
+  """Where the tokenizer of an encoder may lie."""
+  yield folder
+  if re.search(r'checkpoint_\d+$', folder.place):  # T5X keeps it above
+    yield folder.parent()
+  found = re.search(r'(?:^|/)text_encoder(_\d+)?$', folder.place)
+  if found:  # diffusers keeps it beside
+    above, name = folder.parent(), f'tokenizer{found[1] or ""}'
+    if name in above.names():
+      yield above.child(name)
 
 
 def to_file(tokenizer) -> tuple[str, bytes]:
@@ -97,7 +111,7 @@ def _in_folder(folder, max_length, rows):
   if JSON_FILE in names:
     return _json(folder, JSON_FILE, max_length, rows)
   if {'vocab.json', 'merges.txt'} <= set(names):
-    vocab, merges = folder.read('vocab.json'), folder.read('merges.txt')
+    vocab, merges = _read(folder, 'vocab.json'), _read(folder, 'merges.txt')
     tokenizer = huggingface_tokenizers.clip(
       vocab, merges, max_length, str(folder)
     )
@@ -110,17 +124,30 @@ def _in_folder(folder, max_length, rows):
       where = f'{folder}/tokenizer_config.json'
       checks.require(lower, bool, f'{where}: do_lower_case')
     tokenizer = huggingface_tokenizers.bert(
-      folder.read('vocab.txt'), lower, max_length, str(folder)
+      _read(folder, 'vocab.txt'), lower, max_length, str(folder)
     )
     return _checked(tokenizer, rows, f'{folder}/vocab.txt')
   return None
 
 
-def _sentencepiece(folder, name, max_length, rows):
+def _read(folder, name):
+  """The bytes of a tokenizer's file; ValueError where they are none."""
+  where = f'{folder}/{name}'
   try:
+    size = folder.size(name)
+    if size > tokenizer_json.MAX_BYTES:
+      raise ValueError(f'{where} has {size:,} bytes, too many for a tokenizer')
     content = folder.read(name)
   except FileNotFoundError as error:
-    raise ValueError(f'{folder}/{name} does not exist') from error
+    raise ValueError(f'{where} does not exist') from error
+  except OSError as error:
+    raise ValueError(f'{where} cannot be read: {error}') from error
+  impostors.refuse(content[: impostors.HEAD], where)
+  return content
+
+
+def _sentencepiece(folder, name, max_length, rows):
+  content = _read(folder, name)
   if not folder.remote:  # errors then name the file
     content = pathlib.Path(folder.place) / name
   tokenizer = tokenizers.SentencePieceTokenizer(content, max_length, rows)
@@ -128,11 +155,7 @@ def _sentencepiece(folder, name, max_length, rows):
 
 
 def _json(folder, name, max_length, rows):
-  try:
-    content = folder.read(name)
-  except FileNotFoundError as error:
-    raise ValueError(f'{folder}/{name} does not exist') from error
-  where = f'{folder}/{name}'
+  content, where = _read(folder, name), f'{folder}/{name}'
   tokenizer = huggingface_tokenizers.from_json(content, max_length, where)
   return _checked(tokenizer, rows, where)
 

@@ -42,7 +42,9 @@ def open_feed(config):
   stage, directory = config.stage, config.text or SHIPPED_TEXT
   expected = stage.text_width, stage.max_length
   if config.cache is None:
-    encoder = text_checkpoints.load_encoder(directory)
+    encoder = text_checkpoints.load_encoder(
+      directory, usual_length=stage.max_length
+    )
     found = encoder.config.width, encoder.tokenizer.max_length
     feeds.check_fits(stage.name, expected, found, directory)
     return feeds.Inline(encoder=encoder)

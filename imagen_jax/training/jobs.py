@@ -16,7 +16,8 @@ from imagen_jax.data import loading as loading_lib
 from imagen_jax.data import pipeline, sources
 from imagen_jax.diffusion import conditioning, layouts
 from imagen_jax.parallel import partitioning
-from imagen_jax.text import encoders, quantization
+from imagen_jax.text import cache, encoders, feeds, quantization
+from imagen_jax.text import checkpoints as text_checkpoints
 from imagen_jax.training import compute as compute_lib
 from imagen_jax.training import lora as lora_lib
 from imagen_jax.training import objective, optimizers, validation
@@ -181,10 +182,33 @@ def make_state(config, mesh, make=state_lib.create):
 def describe(config):
   """What `--dry_run` prints: the stage and its parameter count."""
   count = state_lib.count(stages.param_shapes(config.stage))
+  remark = check_text(config)
   return (
     f'{config.stage.name}: {count:,} parameters, '
-    f'{config.steps:,} steps of {config.batch_size}'
+    f'{config.steps:,} steps of {config.batch_size}{remark}'
   )
+
+
+def check_text(config):
+  """Raises ValueError where the text is not what the stage expects.
+
+  Reads no weights. Returns a remark where there is nothing to read: a job may
+  be looked at on another machine than it will run on.
+  """
+  stage, where = config.stage, config.cache or config.text
+  if where is None:  # the shipped encoder, or one that is named later
+    return ''
+  try:
+    if config.cache is not None:
+      manifest = cache.read_manifest(config.cache)
+      found = manifest.width, manifest.max_length
+    else:
+      found = text_checkpoints.size_of(config.text, stage.max_length)
+  except (ValueError, OSError) as e:
+    return f'\nnot checked: the text of {where} cannot be read here ({e})'
+  expected = stage.text_width, stage.max_length
+  feeds.check_fits(stage.name, expected, found, where)
+  return ''
 
 
 def with_text(batch, encoder_config, encoder_params):

@@ -8,7 +8,13 @@ import unicodedata
 import pytest
 
 from imagen_jax.data import captions as captions_lib
-from imagen_jax.data import folders, images, index, sources
+from imagen_jax.data import (
+  folders,
+  images,
+  index,
+  parquet_pictures,
+  sources,
+)
 from tests.support import sets, zoo
 
 
@@ -337,6 +343,35 @@ def test_pictures_inside_parquet(tmp_path):
     opened.fetch(row, text)
   with pytest.raises(ValueError, match='train-0.parquet is damaged'):
     source.open_index()
+
+
+def test_parquet_that_nobody_can_read_is_passed_over(tmp_path, monkeypatch):
+  """Programs that download pictures leave tables of addresses beside them."""
+  root = sets.folder(tmp_path / 'set', 2)
+  (root / '00000.parquet').write_bytes(b'PAR1')
+  monkeypatch.setattr(parquet_pictures, '_is_readable', lambda: False)
+  assert _open(root).about['passed'] == {
+    'Parquet, which needs pyarrow': [1, '00000.parquet']
+  }
+
+
+def test_a_table_may_name_files_of_any_ending(tmp_path):
+  root = tmp_path / 'set'
+  _put(root, {'a': None, 'b.img': None, 'c.txt': None, 'd.bin': 'x'})
+  rows = [{'file_name': n, 'text': n} for n in ('a', 'b.img', 'c.txt')]
+  (root / 'metadata.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  found = _open(root)
+  assert set(_captions(found)) == {'a', 'b.img', 'c.txt'}
+  assert found.about['passed'] == {'another kind of file': [1, 'd.bin']}
+
+
+def test_reasons_without_end_are_counted_together(tmp_path):
+  root = sets.folder(tmp_path / 'set', 2)
+  for i in range(150):
+    (root / f'x{i}.jpg').write_bytes(sets.jpeg(0))
+    (root / f'x{i}.json').write_text(json.dumps({f'key_{i}': 'x'}))
+  rejected = _open(root).about['rejected']
+  assert len(rejected) == 101 and rejected['other reasons'] == 50
 
 
 def test_an_index_follows_its_folder_and_reads_what_changed(

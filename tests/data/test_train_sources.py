@@ -81,15 +81,16 @@ def test_resumed_losses_are_those_of_one_run(text, make, tmp_path, monkeypatch):
 
 
 def _another_set_is_refused(job, tmp_path):
-  """The same folder with another index is another stream."""
+  """So is the same folder with another picture, until that is gone."""
   reading = photographs.Reading(keep=READING.keep, validation=0.2)
   changed = dataclasses.replace(job.data, reading=reading)
   with pytest.raises(ValueError, match='belongs to another run: data.reading'):
     train.train(dataclasses.replace(job, data=changed), tmp_path / 'whole')
-  sets.folder(tmp_path / 'data', 31)
-  elsewhere = dataclasses.replace(
-    job.data, index_dir=str(tmp_path / 'elsewhere')
-  )
-  assert (
-    elsewhere.open('train').fingerprint != job.data.open('train').fingerprint
-  )
+  fresh = tmp_path / 'data' / '030.jpg', tmp_path / 'data' / '030.txt'
+  for path, content in zip(fresh, (sets.jpeg(30), b'number 30')):
+    path.write_bytes(content)
+  with pytest.raises(ValueError, match='run: pictures or captions of its data'):
+    train.train(job, tmp_path / 'whole')
+  for path in fresh:
+    path.unlink()
+  train.train(job, tmp_path / 'whole')

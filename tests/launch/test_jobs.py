@@ -201,3 +201,28 @@ def test_two_processes_train_here_and_stop_at_a_signal(tmp_path):
   np.testing.assert_array_equal(steps, np.arange(len(steps)) + 1)
   assert (workdir / 'checkpoints' / str(steps[-1])).is_dir()
   assert (workdir / 'stage' / 'model.safetensors').is_file()
+
+
+def test_gke_arguments_arrive_whole():
+  """Whatever they hold: the YAML has them on one line, as JSON."""
+  odd = ['--a=b\nc', '--t=a\tb', '--q="\'\\', '--u=é 日', '--w=', '--__ARGS__']
+  done = _run('gke.sh', 'job', *GKE, '--dry_run', '--', *odd)
+  assert done.returncode == 0, done.stderr
+  (line,) = [x for x in done.stdout.splitlines() if x.strip()[:5] == 'args:']
+  assert json.loads(line.partition(':')[2]) == odd
+
+
+@pytest.mark.parametrize('flag', ['image', 'bucket', 'accelerator', 'topology'])
+@pytest.mark.parametrize(
+  'value', ["x'\n  evil: 'y", "x'", 'a b', 'x\n', '$(id)']
+)
+def test_gke_names_that_would_change_the_yaml(flag, value):
+  done = _run('gke.sh', 'job', *GKE, f'--{flag}={value}', '--dry_run', '--')
+  assert done.returncode == 1
+  assert f'--{flag}=' in done.stderr and 'evil' not in done.stdout
+
+
+def test_gke_control_characters_are_refused():
+  done = _run('gke.sh', 'job', *GKE, '--dry_run', '--', '--a=\x1b[2J')
+  assert done.returncode == 1 and 'control characters' in done.stderr
+  assert '\x1b' not in done.stderr

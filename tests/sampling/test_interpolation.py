@@ -26,6 +26,17 @@ def test_embeddings_begin_and_end_as_those_of_the_captions():
   np.testing.assert_allclose(mixed[1, 3], text[1, 3], rtol=1e-6)
 
 
+def test_padding_that_is_seen_is_mixed_too():
+  """Stages of DeepFloyd IF see what their encoder gives at padding."""
+  rng = np.random.default_rng(0)
+  text = rng.normal(size=(2, 5, 4)).astype(np.float32)
+  mask = np.arange(5) < [[2], [4]]
+  mixed, weights = interpolation.between(text, mask, 3, padding=True)
+  np.testing.assert_allclose(mixed[[0, 2]], text, rtol=1e-6)
+  np.testing.assert_allclose(mixed[1], text.mean(axis=0), rtol=1e-5)
+  np.testing.assert_allclose(weights[1], [1, 1, 0.5, 0.5, 0])
+
+
 def test_the_ends_are_the_pictures_of_the_captions():
   cascade = tiny_cascade.load()
   captions, plan = [FOX, CAR], cascade.plan(upto=8)

@@ -139,7 +139,7 @@ def test_bad_files_are_named(bert, clip):
   with pytest.raises(ValueError, match='has no .*not of CLIP'):
     _find(directory, 100)
   (directory / 'tokenizer.json').write_text('{"version')
-  with pytest.raises(ValueError, match='tokenizer.json is damaged or too new'):
+  with pytest.raises(ValueError, match='tokenizer.json is damaged'):
     _find(directory, 100)
   with pytest.raises(ValueError, match='give a list'):
     huggingface_tokenizers.bert(
