@@ -114,10 +114,10 @@ def test_what_is_no_score_is_told(tmp_path):
   assert tables == [] and len(remarks) == 5
   for said in (
     'was altered',
-    'is no JSON',
+    'is damaged (Unterminated',
     'known here',
     'settings.json',
-    'damaged',
+    'Error(',  # of a row that is a list
   ):
     assert sum(said in remark for remark in remarks) == 1, said
 
