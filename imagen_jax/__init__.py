@@ -8,12 +8,7 @@ Importing this package imports nothing heavy; `load_cascade` brings what it
 needs when it is called.
 """
 
-from imagen_jax.config import environment
-
 __version__ = '0.1.0'
-
-if environment.is_command():  # before JAX reads the variables
-  environment.settle()
 
 
 def load_cascade(path=None, *, devices=None, rows_from=None):
@@ -25,3 +20,14 @@ def load_cascade(path=None, *, devices=None, rows_from=None):
   from imagen_jax.sampling import cascade  # heavy: flax, the networks
 
   return cascade.load_cascade(path, devices=devices, rows_from=rows_from)
+
+
+def _settle():
+  """Settles the environment of a command, before JAX reads its variables."""
+  from imagen_jax.config import environment
+
+  if environment.is_command():
+    environment.settle()
+
+
+_settle()

@@ -128,9 +128,7 @@ def _ours(importer, found, known):
   if target not in known:
     return f'imports a name, not a module: {found.name}'
   if importer == '':
-    # The environment is settled before JAX reads it.
-    early = found.lazy or _top(target) == 'config'
-    return None if early else 'the package itself imports nothing early'
+    return None if found.lazy else 'the package itself imports nothing early'
   if target == GIN_JOBS and not (found.guarded or found.lazy):
     return f'{GIN_JOBS} is imported under the main guard alone'
   mine, other = _floor(importer), _floor(target)

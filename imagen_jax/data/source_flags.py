@@ -140,7 +140,7 @@ def _holds_shards(path):
   for _, folders, names in os.walk(path):
     folders[:] = sorted(name for name in folders if name[0] != '.')
     kinds = {name.rpartition('.')[2].lower() for name in names}
-    if any(name.endswith(remote.TARS) for name in names):
+    if any(name.lower().endswith(remote.TARS) for name in names):
       return True
     if not kinds.isdisjoint(images.EXTENSIONS):
       return False

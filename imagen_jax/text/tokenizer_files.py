@@ -107,6 +107,8 @@ def _in_folder(folder, max_length, rows):
   names = folder.names()
   for name in _SENTENCEPIECE_FILES:
     if name in names:
+      if _adds_tokens(folder, names):
+        return _json(folder, JSON_FILE, max_length, rows)
       return _sentencepiece(folder, name, max_length, rows)
   if JSON_FILE in names:
     return _json(folder, JSON_FILE, max_length, rows)
@@ -128,6 +130,43 @@ def _in_folder(folder, max_length, rows):
     )
     return _checked(tokenizer, rows, f'{folder}/vocab.txt')
   return None
+
+
+def _adds_tokens(folder, names):
+  """Whether tokens were added that a SentencePiece model does not know.
+
+  Then tokenizer.json has them all. Raises ValueError where it is not there.
+  """
+  if JSON_FILE in names:
+    fields = _fields(folder, JSON_FILE)
+    return bool(_own(fields.get('added_tokens') or ()))
+  own = []
+  if 'added_tokens.json' in names:
+    tokens = _fields(folder, 'added_tokens.json')
+    own += _own({'content': name} for name in tokens)
+  if 'tokenizer_config.json' in names:
+    settings = _fields(folder, 'tokenizer_config.json')
+    own += _own((settings.get('added_tokens_decoder') or {}).values())
+  if own:
+    raise ValueError(
+      f'{folder} adds the token {own[0]!r}, which its SentencePiece model does '
+      f'not know; put the {JSON_FILE} of the model beside it, as '
+      'AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) writes it'
+    )
+  return False
+
+
+def _own(added):
+  """Names of added tokens that are words: neither special nor sentinels."""
+  return [
+    token['content']
+    for token in added
+    if not token.get('special') and '<extra_id_' not in token['content']
+  ]
+
+
+def _fields(folder, name):
+  return json_files.read_in(folder, name, most=tokenizer_json.MAX_BYTES)
 
 
 def _read(folder, name):

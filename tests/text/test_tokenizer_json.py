@@ -170,3 +170,54 @@ def test_the_bounds_are_of_the_file(monkeypatch, tmp_path):
   (tmp_path / 'tokenizer.json').write_text(_unigram())
   with pytest.raises(ValueError, match='too many for a tokenizer'):
     tokenizer_files.find(None, remote.folder(tmp_path), Config, 16)
+
+
+def _beside_spiece(directory, name, content):
+  """A directory with a SentencePiece model, of the shipped encoder."""
+  from imagen_jax.training import inputs
+
+  model = (inputs.SHIPPED_TEXT / 'tokenizer.model').read_bytes()
+  (directory / 'spiece.model').write_bytes(model)
+  (directory / name).write_text(content)
+
+  class Shipped:
+    vocab_size = 4096
+
+  return tokenizer_files.find(None, remote.folder(directory), Shipped, 16)
+
+
+def test_added_tokens_beside_a_sentencepiece_model(tmp_path):
+  """The model alone does not know them; tokenizer.json does."""
+  Sized = huggingface_tokenizers.HuggingFaceTokenizer
+  (tmp_path / 'a').mkdir()
+  plain = _beside_spiece(tmp_path / 'a', 'tokenizer.json', _unigram())
+  assert not isinstance(plain, Sized)
+  with pytest.raises(ValueError, match='17 tokens|18 tokens'):
+    # It is read, and is not the tokenizer of this embedding.
+    _beside_spiece(tmp_path / 'a', 'tokenizer.json', _unigram(['<fox>']))
+
+
+@pytest.mark.parametrize(
+  'name, content, told',
+  [
+    ('added_tokens.json', {'<fox>': 9000}, True),
+    ('added_tokens.json', {'<extra_id_0>': 9000}, False),
+    (
+      'tokenizer_config.json',
+      {'added_tokens_decoder': {'9': {'content': '<fox>', 'special': False}}},
+      True,
+    ),
+    (
+      'tokenizer_config.json',
+      {'added_tokens_decoder': {'1': {'content': '</s>', 'special': True}}},
+      False,
+    ),
+    ('tokenizer_config.json', {}, False),
+  ],
+)
+def test_added_tokens_without_tokenizer_json(name, content, told, tmp_path):
+  if told:
+    with pytest.raises(ValueError, match="adds the token '<fox>'.*put the"):
+      _beside_spiece(tmp_path, name, json.dumps(content))
+  else:
+    _beside_spiece(tmp_path, name, json.dumps(content))

@@ -161,8 +161,8 @@ def _noise_levels(run):
     subject='noise levels',
     message=f'not learnt at {"; ".join(parts)}',
     remedy='edges and surfaces stay soft: let the rate decay, train more at '
-    'little noise (Cosine.shift nearer to 0), and set '
-    'UNetConfig.linear_output where pixels are folded'
+    'little noise (Cosine.shift nearer to 0), or make the network wider where '
+    'pixels are folded'
     if clean
     else 'train on; if it stays so, look at the pictures with data_report '
     'and at Stage.prediction',
