@@ -78,8 +78,10 @@ def of_arrays(tree) -> dict[str, str]:
   sums = {}
   for path, x in jax.tree_util.tree_leaves_with_path(tree):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    # In several processes on CPUs one program after the other.
     sums[name] = agreements.settle(_summing(x.sharding)(x))
+    if jax.default_backend() == 'cpu':
+      # One exchange after the other: emulated devices share few threads.
+      jax.block_until_ready(sums[name])
   return {
     name: f'{int(np.asarray(x.addressable_data(0))):08x}'
     for name, x in sums.items()
