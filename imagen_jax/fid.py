@@ -86,7 +86,7 @@ def parser():
   )
   add(
     '--seed',
-    type=flags.whole('seed', 0, 2**32 - 1),
+    type=flags.seed,
     default=0,
     metavar='N',
     help='of the subsets of KID (default: 0)',

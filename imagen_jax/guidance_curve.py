@@ -83,7 +83,7 @@ def parser():
   )
   add(
     '--seed',
-    type=flags.whole('seed', 0, 2**32 - 1),
+    type=flags.seed,
     default=0,
     metavar='N',
     help='of the noise, from 0 to 2^32 - 1 (default: 0)',

@@ -88,7 +88,7 @@ def parser():
   )
   add(
     '--seed',
-    type=flags.whole('seed', 0, 2**32 - 1),
+    type=flags.seed,
     default=0,
     metavar='N',
     help='of what is drawn, of orders and of sides, from 0 to 2^32 - 1 '

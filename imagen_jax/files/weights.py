@@ -130,7 +130,8 @@ def _sort_metadata(path):
 
 def _cast(value, dtype, where):
   with np.errstate(over='ignore'):
-    cast = np.ascontiguousarray(np.asarray(value).astype(dtype))
+    # Not ascontiguousarray, which gives a number a dimension.
+    cast = np.asarray(value).astype(dtype, order='C')
   if not np.isfinite(cast).all():
     raise ValueError(
       f'{where} has values that {np.dtype(dtype)} cannot hold; take bfloat16 '

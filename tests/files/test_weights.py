@@ -17,6 +17,14 @@ def test_trees_survive_and_names_are_paths(tmp_path):
   np.testing.assert_array_equal(read['c'], tree['c'])
 
 
+def test_a_number_stays_without_dimensions(tmp_path):
+  tree = {'scale': np.float32(2), 'turned': np.arange(6.0).reshape(2, 3).T}
+  weights.save(tmp_path / 'w', tree)
+  found = weights.load(tmp_path / 'w')
+  assert found['scale'].shape == () and found['scale'] == 2
+  np.testing.assert_array_equal(found['turned'], tree['turned'])
+
+
 def test_equal_weights_make_equal_files(tmp_path):
   """Checksums name them; safetensors itself shuffles the metadata."""
   tree = {'a': {'b': np.ones(2, np.float32)}, 'c': np.zeros(3, np.float32)}
