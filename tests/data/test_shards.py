@@ -214,6 +214,17 @@ def test_shards_that_come_and_go_between_runs(tmp_path, capsys):
     assert there == sets.jpeg(i)
 
 
+def test_shards_may_move_with_their_index(tmp_path, capsys):
+  _open(sets.shards(tmp_path / 'set', 2))
+  (tmp_path / 'set').rename(tmp_path / 'moved')
+  capsys.readouterr()
+  photographs = _open(tmp_path / 'moved')
+  assert capsys.readouterr().err == '', 'nothing is looked through again'
+  row, text = photographs.entry(0)
+  number = int(text.captions[0].split()[1])
+  assert photographs.fetch(row, text) == sets.jpeg(number)
+
+
 def test_what_did_not_change_is_not_read_again(tmp_path, monkeypatch):
   root = sets.shards(tmp_path / 'set', 3)
   _open(root)
