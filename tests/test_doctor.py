@@ -10,6 +10,7 @@ from imagen_jax.diffusion import process
 from imagen_jax.files import pictures
 from imagen_jax.pages.run_report import diagnosis, runs
 from imagen_jax.training import noise_levels, objective
+from tests.support import zoo
 
 CONFIG = """import __main__ as train
 from imagen_jax import stages
@@ -149,6 +150,15 @@ def test_weights_that_were_trained_before_may_rise(tmp_path):
   rates = np.minimum(STEPS / 1000, 1)
   found = _odd(tmp_path, config=config, loss=RISING, learning_rate=rates)
   assert 'wait: it rises when' in found['loss']
+
+
+def test_a_sheet_that_cannot_be_read_is_told(tmp_path):
+  _make(tmp_path)
+  data = zoo.png_header(30_000, 30_000) + zoo.png_chunk(b'IDAT', b'')
+  (tmp_path / 'samples' / 'step_00003001.png').write_bytes(data)
+  findings = diagnosis.diagnose(runs.read(str(tmp_path)))
+  assert 'step_00003001.png cannot be read, left out' in str(findings)
+  assert not any(finding.odd for finding in findings)
 
 
 def test_a_run_that_has_hardly_begun_is_not_blamed(tmp_path):

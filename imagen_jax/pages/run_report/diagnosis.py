@@ -271,7 +271,7 @@ def _pixels(path: pathlib.Path):
       if image.width * image.height > _PIXELS:
         return None
       return np.asarray(image.convert('RGB'), np.float32)
-  except (OSError, ValueError, SyntaxError):
+  except Exception:  # decoders raise whatever they like of damage
     return None
 
 
