@@ -104,7 +104,9 @@ class Shards:
         f"{self.files} is remote: say where its index is kept, as index_dir='"
         "runs/index'"
       )
-    root, files = remote.find(self.files, remote.TARS)
+    # What was unpacked may lie among the shards.
+    own = self.index_dir and _unpacked(pathlib.Path(self.index_dir))
+    root, files = remote.find(self.files, remote.TARS, own)
     place = pathlib.Path(self.index_dir or pathlib.Path(root) / index.FOLDER)
     fields = _fields(self)
     about = {
