@@ -171,7 +171,12 @@ def _match(pattern, suffix):
         return system.glob(inner)
       if inner.endswith(suffix):
         return [inner]
-      return [p for p in system.find(inner) if _is_meant(p, suffix)]
+      root = _bare(inner)
+      return [
+        p
+        for p in system.find(inner)
+        if _is_meant(_bare(p).removeprefix(root), suffix)
+      ]
 
     found = _remote(pattern, listed)
     # Listings have paths without their scheme.
@@ -190,6 +195,11 @@ def _match(pattern, suffix):
   if any(letter in pattern for letter in '*?['):
     return sorted(glob.glob(pattern, recursive=True))
   return [pattern]  # whether it is there is told when it is looked at
+
+
+def _bare(path):
+  """A path or URL without scheme and slashes around it."""
+  return path.rpartition('://')[2].strip('/')
 
 
 def _is_meant(name, suffix):

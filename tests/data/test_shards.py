@@ -262,6 +262,16 @@ def test_a_bucket(tmp_path):
   assert len(_shards('memory://set', index_dir=place).open_index()) == 4
 
 
+def test_a_bucket_s_hidden_files(tmp_path):
+  """Those below the directory that is named, as on a disk."""
+  fsspec = pytest.importorskip('fsspec')
+  system = fsspec.filesystem('memory')
+  for name in ('a.tar', '.b.tar', '.c/d.tar', 'e/f.tar'):
+    system.pipe(f'/hidden/.sets/one/{name}', b'1')
+  _, found = remote_lib.find('memory://hidden/.sets/one', remote_lib.TARS)
+  assert [name for name, *_ in found] == ['a.tar', 'e/f.tar']
+
+
 def _no_time_for(seconds):
   raise AssertionError(f'waits {seconds} s for what will not change')
 
