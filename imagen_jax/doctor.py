@@ -65,9 +65,9 @@ def _reference(directory):
 
 
 def _headline(run):
-  step, total = run.rows[-1]['step'], run.settings.get('TrainConfig.steps')
+  step, total = run.rows[-1]['step'], run.count('TrainConfig.steps')
   text = f'{run.workdir}: step {step:,}' + (f' of {total:,}' if total else '')
-  if 'TrainConfig.batch_size' in run.settings:
+  if run.count('TrainConfig.batch_size'):
     text += f', {diagnosis.seen(run):,} pictures seen'
   return text
 

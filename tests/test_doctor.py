@@ -10,6 +10,7 @@ from imagen_jax.diffusion import process
 from imagen_jax.files import pictures
 from imagen_jax.pages.run_report import diagnosis, runs
 from imagen_jax.training import noise_levels, objective
+from tests.support import zoo
 
 CONFIG = """import __main__ as train
 from imagen_jax import stages
@@ -149,6 +150,34 @@ def test_weights_that_were_trained_before_may_rise(tmp_path):
   rates = np.minimum(STEPS / 1000, 1)
   found = _odd(tmp_path, config=config, loss=RISING, learning_rate=rates)
   assert 'wait: it rises when' in found['loss']
+
+
+@pytest.mark.parametrize('value', ["'64'", 'None', '-8', '[1]', '6.5'])
+def test_settings_that_are_no_counts_are_not_known(tmp_path, capsys, value):
+  config = CONFIG.replace('batch_size = 64', f'batch_size = {value}')
+  path = _make(tmp_path, config=config + f'train.TrainConfig.steps = {value}\n')
+  assert doctor.main([f'--workdir={path}']) == 0
+  assert capsys.readouterr().out.startswith(f'{path}: step 3,000\n')
+
+
+def test_nothing_is_said_of_what_was_not_measured(tmp_path):
+  path = _make(tmp_path, validation_loss=0 * FALLING)
+  rows = [
+    json.loads(s) for s in (path / 'metrics.jsonl').read_text().split('\n') if s
+  ]
+  kept = [{k: v for k, v in row.items() if 'logsnr' not in k} for row in rows]
+  (path / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, kept)))
+  findings = diagnosis.diagnose(runs.read(str(path)))
+  assert {f.subject for f in findings}.isdisjoint({'noise levels', 'captions'})
+
+
+def test_a_sheet_that_cannot_be_read_is_told(tmp_path):
+  _make(tmp_path)
+  data = zoo.png_header(30_000, 30_000) + zoo.png_chunk(b'IDAT', b'')
+  (tmp_path / 'samples' / 'step_00003001.png').write_bytes(data)
+  findings = diagnosis.diagnose(runs.read(str(tmp_path)))
+  assert 'step_00003001.png cannot be read, left out' in str(findings)
+  assert not any(finding.odd for finding in findings)
 
 
 def test_a_run_that_has_hardly_begun_is_not_blamed(tmp_path):

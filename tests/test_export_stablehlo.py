@@ -1,6 +1,7 @@
 """A cascade as programs: the same pictures, without this package."""
 
 import ast
+import dataclasses
 import importlib.util
 import json
 
@@ -9,6 +10,7 @@ import pytest
 
 from imagen_jax import export_stablehlo
 from imagen_jax.sampling import exporting
+from imagen_jax.text import huggingface_tokenizers, tokenizer_files
 from tests.support import tiny_cascade
 
 CAPTION = tiny_cascade.CAPTIONS[0]
@@ -23,10 +25,16 @@ def exported(tmp_path_factory):
   return out
 
 
-def test_run_draws_what_the_cascade_draws(exported):
+def _run(exported):
+  """Its run.py as a module."""
   spec = importlib.util.spec_from_file_location('run', exported / 'run.py')
   run = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(run)
+  return run
+
+
+def test_run_draws_what_the_cascade_draws(exported):
+  run = _run(exported)
   found = run.draw(exported, CAPTION, 7)
   expected = tiny_cascade.load().sample(
     [CAPTION], num_images=2, seed=7, upto=16, margin=[0, 2]
@@ -35,6 +43,30 @@ def test_run_draws_what_the_cascade_draws(exported):
   difference = np.abs(np.int32(found) - np.int32(expected))
   assert difference.max() <= 1 and found.std() > 10
   assert np.any(run.draw(exported, CAPTION, 8) != found)
+
+
+def test_run_knows_both_kinds_of_tokenizer(exported, tmp_path):
+  pytest.importorskip('tokenizers')
+  vocab = b'[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nfox\nred\n'
+  wordpiece = huggingface_tokenizers.bert(vocab, True, 6, 'here')
+  piece = tiny_cascade.load().encoder.tokenizer
+  for tokenizer in (wordpiece, piece):
+    name, content = tokenizer_files.to_file(tokenizer)
+    (tmp_path / name).write_bytes(content)
+    for caption in ('a red fox', '', 'a red fox a red fox ' * 40, '[SEP] </s>'):
+      tokens, mask = tokenizer.encode([caption])
+      ids = _run(exported).encoded(
+        str(tmp_path / name), tokenizer.max_length, caption
+      )
+      assert ids == tokens[mask].tolist()
+
+
+def test_an_encoder_that_cleans_captions_is_refused():
+  cascade = tiny_cascade.load()
+  encoder = dataclasses.replace(cascade.encoder, as_if=True)
+  changed = dataclasses.replace(cascade, encoder=encoder)
+  with pytest.raises(ValueError, match='cleans captions as DeepFloyd IF'):
+    exporting.programs(changed, tiny_cascade.directory(), cascade.plan())
 
 
 def test_run_needs_none_of_the_package(exported):

@@ -1,13 +1,16 @@
 """The Hub: published, found again, refused; against a stand-in on loopback."""
 
+import io
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
 from imagen_jax import publish, sample
+from imagen_jax.config import terminal
 from imagen_jax.files import hub as hub_lib
 from imagen_jax.sampling import cascade as cascade_lib
 from imagen_jax.text import checkpoints
@@ -51,6 +54,19 @@ def test_what_is_published_draws_as_what_was_bound(hub, tmp_path, capsys):
   np.testing.assert_array_equal(drawn, expected)
   flags = ['a fox', f'--cascade=hf://{REPO}', '--upto=8']
   assert sample.main([*flags, f'--out={tmp_path / "out"}']) == 0
+
+
+def test_bars_of_a_download_do_not_spell_their_moves(hub, monkeypatch):
+  class Terminal(io.StringIO):
+    def isatty(self):
+      return True
+
+  shown = Terminal()
+  monkeypatch.setattr(sys, 'stderr', terminal.Stream(shown))
+  hub.repos[REPO] = _files()
+  hub_lib.local(f'hf://{REPO}')
+  assert '\x1b[A' in shown.getvalue() and '\\x1b' not in shown.getvalue()
+  assert isinstance(sys.stderr, terminal.Stream)
 
 
 def test_a_second_time_nothing_is_downloaded(hub):

@@ -17,6 +17,8 @@ _CONTROLS = re.compile(
 )
 # How a progress line of ours begins and ends: back to the start, maybe wiped.
 _PROGRESS = re.compile('(\r(?:\x1b\\[K)?)?(.*?)(\r?)', re.DOTALL)
+# How tqdm goes to one of several bars, below each other, and back.
+_MOVES = re.compile('\n*(?:\x1b\\[A)*')
 
 
 def escaped(text: str) -> str:
@@ -42,8 +44,23 @@ class Stream:
     for line in lines:
       self.write(line)
 
+  @property
+  def for_bars(self):
+    """The same for a library that shows several progress bars meanwhile."""
+    return _Bars(self._stream)
+
   def __getattr__(self, name):
     return getattr(self._stream, name)
+
+
+class _Bars(Stream):
+  """Lets the cursor go from bar to bar; what a bar says is spelled out."""
+
+  def write(self, text):
+    if not _MOVES.fullmatch(text):
+      return super().write(text)
+    self._stream.write(text)
+    return len(text)
 
 
 def guard():

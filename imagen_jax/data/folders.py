@@ -54,7 +54,7 @@ def pieces(
   """
   root = pathlib.Path(directory)
   some = []
-  for one in _walk(root, fields, image, {pathlib.Path(p) for p in own}):
+  for one in _walk(root, fields, image, set(map(os.path.realpath, own))):
     if isinstance(one, parquet_pictures.File):
       yield from parquet_pictures.pieces(root, one, fields, image)
       continue
@@ -193,7 +193,8 @@ def _walk(root, fields, image, own):
     folders[:] = sorted(
       name
       for name in folders
-      if name[0] != '.' and pathlib.Path(folder, name) not in own
+      if name[0] != '.'
+      and os.path.realpath(os.path.join(folder, name)) not in own
     )
     yield from _unreadable(root, shut)
     about = os.stat(folder)

@@ -1,12 +1,13 @@
 """Shards that are compressed: unpacked once, beside the index.
 
-  opened_as(path, place)   the path of the tar file that it holds
+  opened_as(path, place, name)   the path of the tar file that it holds
 
 A compressed file cannot be read at random. What it holds has its own time of
 change, so that another one is noticed and unpacked again.
 """
 
 import gzip
+import hashlib
 import os
 import pathlib
 import sys
@@ -26,10 +27,11 @@ def is_one(name: str) -> bool:
   return name.lower().endswith(ENDINGS)
 
 
-def opened_as(path: str, place: str | os.PathLike) -> str:
+def opened_as(path: str, place: str | os.PathLike, name: str) -> str:
   """The tar file of a shard, in the directory `place`.
 
-  Raises ValueError where it is remote, damaged, or holds too much.
+  `name` tells it from the other shards of its set, which may move. Raises
+  ValueError where it is remote, damaged, or holds too much.
   """
   if remote.is_remote(path):
     raise ValueError(
@@ -38,14 +40,20 @@ def opened_as(path: str, place: str | os.PathLike) -> str:
     )
   try:
     about = os.stat(path)
-    name = path.strip('/').replace('/', '_').rpartition('.t')[0] + '.tar'
-    target = pathlib.Path(place) / name
+    target = pathlib.Path(place) / _tar_of(name)
     if not _is_of(target, about):
       _unpack(path, about, target)
   except (OSError, EOFError, zlib.error) as e:
     reason = getattr(e, 'strerror', None) or e
     raise ValueError(f'{path} cannot be unpacked to {place}: {reason}') from e
   return str(target)
+
+
+def _tar_of(name):
+  """A name of its own: a.tgz, a.tar.gz and A.TAR.GZ are three shards."""
+  digest = hashlib.blake2b(name.encode('utf-8', 'surrogatepass'), digest_size=8)
+  stem = pathlib.PurePosixPath(name).name.partition('.')[0]
+  return f'{stem[:40]}_{digest.hexdigest()}.tar'
 
 
 def _is_of(target, about):

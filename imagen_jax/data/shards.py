@@ -53,7 +53,9 @@ def fetch(root: str, files: list, row, unpacked='') -> bytes:
 
 def _path(root, name, unpacked):
   path = remote.join(root, name)
-  return gzipped.opened_as(path, unpacked) if gzipped.is_one(name) else path
+  if not gzipped.is_one(name):
+    return path
+  return gzipped.opened_as(path, unpacked, name)
 
 
 def _scan_shard(root, name, fields, unpacked):

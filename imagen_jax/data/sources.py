@@ -87,21 +87,26 @@ class Shards:
 
   def open(self, split: str) -> photographs.Photographs:
     """A split; the validation share is taken from the shards."""
-    found = self.open_index()
-    about = found.about
+    found, root, files = self._find()
     fetch = functools.partial(
-      _fetch_member, about['root'], about['files'], _unpacked(found.directory)
+      _fetch_member, root, files, _unpacked(found.directory)
     )
     return photographs.Photographs(found, fetch, self.reading, split)
 
   def open_index(self) -> index.Index:
     """The index, made where there is none."""
+    return self._find()[0]
+
+  def _find(self):
+    """The index, and where the shards are now: they may have moved with it."""
     if self.index_dir is None and remote.is_remote(self.files):
       raise ValueError(
         f"{self.files} is remote: say where its index is kept, as index_dir='"
         "runs/index'"
       )
-    root, files = remote.find(self.files, remote.TARS)
+    # What was unpacked may lie among the shards.
+    own = self.index_dir and _unpacked(pathlib.Path(self.index_dir))
+    root, files = remote.find(self.files, remote.TARS, own)
     place = pathlib.Path(self.index_dir or pathlib.Path(root) / index.FOLDER)
     fields = _fields(self)
     about = {
@@ -110,11 +115,12 @@ class Shards:
       'settings': dataclasses.asdict(fields),
       'files': files,
     }
-    return indexing.open_or_make(
+    found = indexing.open_or_make(
       place,
       about,
       lambda: shards.pieces(root, files, fields, _unpacked(place)),
     )
+    return found, root, files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,11 @@ HF_ENDPOINT, HF_HUB_OFFLINE=1. Only the endings of FILES are downloaded, none of
 which is run.
 """
 
+import contextlib
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Mapping
 
 SCHEME = 'hf://'
@@ -83,10 +85,13 @@ def _fetched(address, repo, revision, inside):
   patterns = [f'{inside.lstrip("/")}/{f}' if inside else f for f in FILES]
   if not inside:
     patterns += [f'*/{f}' for f in FILES]
+  # The library shows a bar below the other.
+  bars = getattr(sys.stderr, 'for_bars', sys.stderr)
   try:
-    return api.snapshot_download(
-      repo, revision=revision, allow_patterns=patterns
-    )
+    with contextlib.redirect_stderr(bars):
+      return api.snapshot_download(
+        repo, revision=revision, allow_patterns=patterns
+      )
   except Exception as e:
     raise ValueError(_told(library, e, address, revision)) from e
 

@@ -32,16 +32,22 @@ _LOGIN = {
 
 
 def find(
-  pattern: str, suffix: tuple[str, ...]
+  pattern: str, suffix: tuple[str, ...], without: str | None = None
 ) -> tuple[str, list[tuple[str, int, str]]]:
   """(directory, [(name below it, bytes, stamp)]) of all files that are meant.
 
   The stamp is another one where a file of the same name and size is another:
-  its time of change in nanoseconds, or what a bucket gives for it.
+  its time of change in nanoseconds, or what a bucket gives for it. Files of
+  this machine in the directory `without` are not meant.
 
   Raises ValueError where there are none.
   """
   paths = [path for part in expand(pattern) for path in _match(part, suffix)]
+  if without is not None and not is_remote(pattern):
+    own = os.path.join(os.path.realpath(without), '')
+    paths = [
+      path for path in paths if not os.path.realpath(path).startswith(own)
+    ]
   if not paths:
     raise ValueError(f'{pattern}: there is no file *{" or *".join(suffix)}')
   [(path, times)] = collections.Counter(paths).most_common(1)
@@ -165,7 +171,12 @@ def _match(pattern, suffix):
         return system.glob(inner)
       if inner.endswith(suffix):
         return [inner]
-      return [p for p in system.find(inner) if _is_meant(p, suffix)]
+      root = _bare(inner)
+      return [
+        p
+        for p in system.find(inner)
+        if _is_meant(_bare(p).removeprefix(root), suffix)
+      ]
 
     found = _remote(pattern, listed)
     # Listings have paths without their scheme.
@@ -184,6 +195,11 @@ def _match(pattern, suffix):
   if any(letter in pattern for letter in '*?['):
     return sorted(glob.glob(pattern, recursive=True))
   return [pattern]  # whether it is there is told when it is looked at
+
+
+def _bare(path):
+  """A path or URL without scheme and slashes around it."""
+  return path.rpartition('://')[2].strip('/')
 
 
 def _is_meant(name, suffix):

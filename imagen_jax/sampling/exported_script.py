@@ -1,6 +1,7 @@
 """Draws with exported programs: python run.py "a red fox at sunset" fox.png 7
 
-Needs jax, numpy, pillow, safetensors and sentencepiece, and no imagen_jax.
+Needs jax, numpy, pillow and safetensors, sentencepiece for T5 or tokenizers for
+CLIP and BERT, and no imagen_jax.
 """
 
 import json
@@ -10,7 +11,6 @@ import sys
 import jax.export
 import numpy as np
 import PIL.Image
-import sentencepiece
 from safetensors.numpy import load_file
 
 
@@ -18,11 +18,9 @@ def draw(directory, caption, seed=0):
   """Pictures of a caption, uint8 [b, h, w, 3]."""
   about = json.loads((directory / 'programs.json').read_text())
   length, batch = about['max_length'], about['batch']
-  pieces = sentencepiece.SentencePieceProcessor(
-    model_file=str(directory / about['tokenizer'])
-  )
-  ids = [*pieces.encode(caption)[: length - 1], pieces.eos_id()]
-  tokens = np.pad(np.int32(ids), (0, length - len(ids)))
+  ids = encoded(str(directory / about['tokenizer']), length, caption)
+  tokens = np.full(length, about['pad'], np.int32)
+  tokens[: len(ids)] = ids
   known = {
     'tokens': np.tile(tokens, (batch, 1)),
     'mask': np.tile(np.arange(length) < len(ids), (batch, 1)),
@@ -36,6 +34,21 @@ def draw(directory, caption, seed=0):
       load_file(directory / program['weights']), inputs
     )
   return np.asarray(known[about['programs'][-1]['name']])
+
+
+def encoded(file, length, caption):
+  """Tokens of a caption, at most so many, the special ones among them."""
+  if file.endswith('.json'):
+    import tokenizers
+
+    pieces = tokenizers.Tokenizer.from_file(file)
+    pieces.encode_special_tokens = True  # a caption cannot spell them
+    pieces.enable_truncation(length)
+    return pieces.encode(caption).ids
+  import sentencepiece
+
+  pieces = sentencepiece.SentencePieceProcessor(model_file=file)
+  return [*pieces.encode(caption)[: length - 1], 1]  # T5's end of sequence
 
 
 if __name__ == '__main__':

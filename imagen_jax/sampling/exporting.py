@@ -34,7 +34,7 @@ from imagen_jax.sampling import (
   stage_sampler,
 )
 from imagen_jax.stages import layout_stage
-from imagen_jax.text import encoders, tokenizer_files
+from imagen_jax.text import encoders, tokenizer_files, tokenizers
 
 FORMAT_VERSION = 1
 FILE = 'programs.json'
@@ -68,7 +68,14 @@ def programs(cascade, directory, plan, batch=1) -> list[Program]:
     directory: that it was read from.
     plan: of `Cascade.plan`.
     batch: pictures drawn at a time.
+
+  Raises ValueError where something of it has no program.
   """
+  if cascade.encoder.as_if:
+    raise ValueError(
+      'the text encoder cleans captions as DeepFloyd IF does, which is no part '
+      'of a program; imagen_jax.export_diffusers writes stages of its kind'
+    )
   directory = pathlib.Path(directory)
   manifest = manifests.read(directory)
   drawn = cascade.stages[: len(plan)]
@@ -131,6 +138,7 @@ def write(out, exported: Sequence[Program], cascade, platforms) -> None:
     'batch': batch,
     'tokenizer': file,
     'max_length': tokenizer.max_length,
+    'pad': getattr(tokenizer, 'pad', tokenizers.PAD),
     'programs': listed,
   }
   weights.save_json(out / FILE, about)

@@ -62,10 +62,10 @@ def parts(name, within=()):
   imports, begin = set(), 0
   for words in statements:
     at = range(words[0].start[0] - 1, words[-1].end[0])
-    keyword = words[0].string
-    if keyword in ('from', 'import') and words[1].string not in '=:':
+    keyword, following = words[0].string, (*words, words[0])[1]
+    if keyword in ('from', 'import') and following.string not in '=:':
       imports.update(at)
-    elif keyword == 'include' and words[1].type == tokenize.STRING:
+    elif keyword == 'include' and following.type == tokenize.STRING:
       yield _part(lines, imports, begin, at.start, name)
       yield from parts(ast.literal_eval(words[1].string), (*within, path))
       begin = at.stop

@@ -66,6 +66,21 @@ def test_progress_bars_are_what_they_were():
   assert '\\' not in under.getvalue()
 
 
+def test_bars_below_each_other():
+  def draw(file):
+    with tqdm.tqdm(total=2, file=file, position=0, desc='a\x1b[Ab') as one:
+      with tqdm.tqdm(total=2, file=file, position=1) as other:
+        other.update()
+        one.update()
+
+  under, plain = io.StringIO(), io.StringIO()
+  draw(terminal.Stream(under).for_bars)
+  draw(plain)
+  moves = plain.getvalue().count('\x1b[A') - plain.getvalue().count('a\x1b[Ab')
+  assert under.getvalue().count('\x1b[A') == moves > 0
+  assert r'a\x1b[Ab' in under.getvalue()
+
+
 def test_guard_is_put_once(monkeypatch):
   import sys
 

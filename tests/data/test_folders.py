@@ -85,6 +85,16 @@ def test_an_index_of_another_folder_is_not_used(tmp_path):
   assert len(_open(tmp_path / 'moved', index_dir=place))
 
 
+def test_an_index_in_its_folder_is_no_part_of_it(tmp_path, monkeypatch, capsys):
+  sets.folder(tmp_path / 'set', 5)
+  monkeypatch.chdir(tmp_path)
+  place = str(tmp_path / 'set' / 'index')  # however the two are spelled
+  _open('set', index_dir=place)
+  assert 'passed over' not in capsys.readouterr().err
+  _open('set', index_dir=place)
+  assert capsys.readouterr().err == '', 'the index is renewed'
+
+
 def test_metadata_files(tmp_path):
   rows = [{'file_name': f'{i:03d}.jpg', 'text': f'it is {i}'} for i in range(3)]
   for kind in ('jsonl', 'csv'):

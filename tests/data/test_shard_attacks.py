@@ -126,6 +126,27 @@ def test_compressed_shards_are_unpacked_once(tmp_path, capsys):
   assert capsys.readouterr().err.count('unpacking') == 1
 
 
+def test_compressed_shards_of_like_names_are_not_mixed_up(tmp_path):
+  names = ['A.TAR.GZ', 'B.TAR.GZ', 'a.tar.gz', 'a.tgz', 'd/a.tgz', 'd_a.tgz']
+  for number, name in enumerate(names):
+    path = _zipped(tmp_path / name, _members(number) + bytes(1024))
+    os.utime(path, (1e9, 1e9))  # as when a set was copied or unpacked itself
+  found = sources.Shards(files=str(tmp_path)).open_index()
+  texts = [found.text(row) for row in found.rows]
+  told = {text.id.rpartition('/')[0]: text.captions for text in texts}
+  assert told == {name: (f'number {i}',) for i, name in enumerate(names)}
+
+
+def test_what_was_unpacked_among_the_shards_is_none_of_them(tmp_path, capsys):
+  root = tmp_path / 'set'
+  _zipped(root / 'a.tar.gz', _members(0, 1) + bytes(1024))
+  source = sources.Shards(files=str(root), index_dir=str(root / 'index'))
+  assert len(source.open_index()) == 2
+  capsys.readouterr()
+  assert len(source.open_index()) == 2
+  assert capsys.readouterr().err == '', 'the index is renewed'
+
+
 def test_what_cannot_be_unpacked_is_one_line(tmp_path, monkeypatch):
   path = _zipped(tmp_path / 'set' / '0.tar.gz', _members(0))
   path.write_bytes(path.read_bytes()[:-300])

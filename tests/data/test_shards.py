@@ -214,6 +214,17 @@ def test_shards_that_come_and_go_between_runs(tmp_path, capsys):
     assert there == sets.jpeg(i)
 
 
+def test_shards_may_move_with_their_index(tmp_path, capsys):
+  _open(sets.shards(tmp_path / 'set', 2))
+  (tmp_path / 'set').rename(tmp_path / 'moved')
+  capsys.readouterr()
+  photographs = _open(tmp_path / 'moved')
+  assert capsys.readouterr().err == '', 'nothing is looked through again'
+  row, text = photographs.entry(0)
+  number = int(text.captions[0].split()[1])
+  assert photographs.fetch(row, text) == sets.jpeg(number)
+
+
 def test_what_did_not_change_is_not_read_again(tmp_path, monkeypatch):
   root = sets.shards(tmp_path / 'set', 3)
   _open(root)
@@ -249,6 +260,16 @@ def test_a_bucket(tmp_path):
   with pytest.raises(ValueError, match='set/00001.tar is not there; put it b'):
     _open('memory://set/{00000..00001}.tar', index_dir=place)
   assert len(_shards('memory://set', index_dir=place).open_index()) == 4
+
+
+def test_a_bucket_s_hidden_files(tmp_path):
+  """Those below the directory that is named, as on a disk."""
+  fsspec = pytest.importorskip('fsspec')
+  system = fsspec.filesystem('memory')
+  for name in ('a.tar', '.b.tar', '.c/d.tar', 'e/f.tar'):
+    system.pipe(f'/hidden/.sets/one/{name}', b'1')
+  _, found = remote_lib.find('memory://hidden/.sets/one', remote_lib.TARS)
+  assert [name for name, *_ in found] == ['a.tar', 'e/f.tar']
 
 
 def _no_time_for(seconds):

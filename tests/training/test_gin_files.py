@@ -204,6 +204,9 @@ def test_messages_name_the_line_of_the_file(tmp_path):
     ('A = ' + '9' * 5000 + '\n', 'configuration: '),
     ('# ' + 'x' * 2**20 + '\n', '1,048,576 bytes'),
     ('A = 1\0\n', 'configuration: '),
+    ('import\n', 'line 1'),
+    ('from', 'line 1'),
+    ('include\n', 'line 1'),
   ],
 )  # fmt: skip
 def test_refused_in_one_line(text, message, tmp_path):

@@ -55,7 +55,7 @@ def diagnose(run: runs.Run, reference: runs.Run | None = None) -> list[Finding]:
 
 def seen(run: runs.Run, step: int | None = None) -> int:
   """Pictures seen until `step`, the last one by default; steps if unknown."""
-  batch = run.settings.get('TrainConfig.batch_size', 1)
+  batch = run.count('TrainConfig.batch_size') or 1
   return (run.rows[-1]['step'] if step is None else step) * batch
 
 
@@ -130,13 +130,12 @@ def _trend(run):
 def _noise_levels(run):
   """Against the best linear guess, which needs no picture to be learnt."""
   kind = run.settings.get('Stage.prediction')
-  if kind not in noise_levels.PREDICTIONS:
+  series = {n: run.series(f'loss_logsnr_{n}')[1] for n in noise_levels.NAMES}
+  series = {name: losses for name, losses in series.items() if losses}
+  if kind not in noise_levels.PREDICTIONS or not series:
     return None
   worse, steps = [], run.rows[-1]['step']
-  for name in noise_levels.NAMES:
-    _, losses = run.series(f'loss_logsnr_{name}')
-    if not losses:
-      continue
+  for name, losses in series.items():
     loss, guess = _thirds(losses)[-1], noise_levels.linear_guess(kind, name)
     if loss > guess:
       worse.append((name, loss, guess))
@@ -175,7 +174,7 @@ def _caption(run):
   name = 'validation_caption_gap'
   gaps = run.series(name)[1] or run.series('caption_gap')[1]
   losses = run.series('validation_loss')[1] or run.series('loss')[1]
-  if not gaps or not losses:
+  if not gaps or not losses or losses[-1] <= 0:
     return None
   share = float(np.mean(gaps[-max(1, len(gaps) // 3) :]) / losses[-1])
   message = f'without its caption a loss grows by {share:.1%}'
@@ -271,7 +270,7 @@ def _pixels(path: pathlib.Path):
       if image.width * image.height > _PIXELS:
         return None
       return np.asarray(image.convert('RGB'), np.float32)
-  except (OSError, ValueError, SyntaxError):
+  except Exception:  # decoders raise whatever they like of damage
     return None
 
 

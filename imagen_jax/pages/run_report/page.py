@@ -66,9 +66,9 @@ def page(run: runs.Run, scores: Sequence, remarks: Sequence[str]) -> str:
 
 def _figures(run):
   """The numbers that one looks for first."""
-  steps, total = run.rows[-1]['step'], _count(run, 'TrainConfig.steps')
+  steps, total = run.rows[-1]['step'], run.count('TrainConfig.steps')
   found = [('steps', f'{steps:,}', f'of {total:,}' if total else '')]
-  batch = _count(run, 'TrainConfig.batch_size')
+  batch = run.count('TrainConfig.batch_size')
   if batch:
     found.append(
       ('pictures seen', charts.number(steps * batch), f'{batch:,} a step')
@@ -102,12 +102,6 @@ def _figures(run):
     for what, value, said in found
   )
   return f'<dl class="figures">{cells}</dl>'
-
-
-def _count(run, setting):
-  """A setting that is a whole number, or None."""
-  value = run.settings.get(setting)
-  return value if type(value) is int and 0 < value < 2**63 else None
 
 
 def _samples(run):

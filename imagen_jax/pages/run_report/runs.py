@@ -42,6 +42,11 @@ class Run:
     }
     return list(found), list(found.values())
 
+  def count(self, setting: str) -> int | None:
+    """A setting that is a whole number above 0, or None."""
+    value = self.settings.get(setting)
+    return value if type(value) is int and 0 < value < 2**63 else None
+
   def names(self) -> list[str]:
     """The scalars that have values, in the order of their appearance."""
     names = dict.fromkeys(name for row in self.rows for name in row)
