@@ -2,6 +2,7 @@
 
   opened(path)          a file that can be read without waiting for anybody
   read(path, most)      its bytes, where it has no more than `most`
+  read_named(...)       the same, of pipes of the shell too
   lines(file, most)     its lines, those that are longer as None
 
 A pipe, a socket or a device among pictures would hang whoever opens it, or
@@ -13,10 +14,12 @@ mend.
 import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 
 _BUFFER = 1 << 16  # bytes read ahead
+_OF_SHELL = re.compile(r'/dev/(stdin|fd/\d+)')
 
 
 class NotPlain(OSError):
@@ -63,6 +66,21 @@ def read(path, most: int) -> bytes:
     while len(data) <= most and (more := file.read(most + 1 - len(data))):
       data += more
   if len(data) > most:  # it grew, or has no size, as below /proc
+    raise too_large(len(data), most, path)
+  return data
+
+
+def read_named(path, most: int) -> bytes:
+  """`read` of what a person names: pipes of their shell are read too.
+
+  /dev/stdin and /dev/fd/N, as of `<(...)`, are waited for, since somebody just
+  opened them; no more than `most` bytes are taken.
+  """
+  if not _OF_SHELL.fullmatch(str(path)):
+    return read(path, most)
+  with open(path, 'rb') as file:
+    data = file.read(most + 1)
+  if len(data) > most:
     raise too_large(len(data), most, path)
   return data
 

@@ -48,7 +48,7 @@ def read(given, path=None):
 
 def _lines(path):
   try:
-    data = plain.read(path, _MAX_BYTES)
+    data = plain.read_named(path, _MAX_BYTES)
   except OSError as e:
     raise ValueError(
       f'--prompts_file={path} cannot be read: {e.strerror or e}'

@@ -81,3 +81,29 @@ def test_descriptors_are_closed(tmp_path):
         plain.opened(path)
     plain.read(tmp_path / 'file', 1)
   assert len(os.listdir('/proc/self/fd')) == before
+
+
+def test_pipes_of_the_shell_are_read_where_a_person_names_them():
+  reader, writer = os.pipe()
+  os.write(writer, b'a red fox')
+  os.close(writer)
+  try:
+    with pytest.raises(plain.NotPlain):
+      plain.read(f'/dev/fd/{reader}', 100)
+    assert plain.read_named(f'/dev/fd/{reader}', 100) == b'a red fox'
+  finally:
+    os.close(reader)
+
+
+def test_no_more_of_a_pipe_is_read_than_may_be(tmp_path):
+  reader, writer = os.pipe()
+  os.write(writer, b'x' * 200)
+  try:
+    with pytest.raises(plain.TooLarge, match='more than 100'):
+      plain.read_named(f'/dev/fd/{reader}', 100)
+  finally:
+    os.close(reader)
+    os.close(writer)
+  os.mkfifo(tmp_path / 'fifo')
+  with pytest.raises(plain.NotPlain):
+    plain.read_named(tmp_path / 'fifo', 100)
