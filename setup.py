@@ -28,6 +28,7 @@ CORE = [
   'msgpack>=1.1',  # T5X's own checkpoints: msgpack for the tree,
   'tensorstore>=0.1.76',  # zarr for the large arrays.
   'tqdm>=4.66',
+  'flatbuffers>=24.3',  # how jax.export writes programs; no code of its own
   # Embeddings on disk, read at random. In the core because the trainer reads
   # them; 4 MB, and what it needs itself is here already.
   'array_record>=0.8',

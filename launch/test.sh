@@ -25,7 +25,8 @@ FAST=(
   tests/config tests/diffusion tests/models tests/stages tests/files tests/text
   tests/data/emoji_scenes
   tests/test_floors.py tests/test_repository.py
-  # What compiles longest there.
+  # What compiles longest there, and what draws.
+  --ignore=tests/config/test_environment.py
   --ignore=tests/diffusion/test_samplers_oracle.py
   --ignore=tests/diffusion/test_repainting.py
   --ignore=tests/models/test_contexts.py

@@ -355,7 +355,7 @@ class Folder:
 
 def folder(source) -> Folder:
   """The folder of a path or URL; of the Hub (hf://) as its cache has it."""
-  text = str(hub.local(source))
+  text = str(hub.local(source) if hub.is_address(source) else source)
   if '://' in text:
     return Folder(place=text.rstrip('/'))
   return Folder(place=str(pathlib.Path(text).expanduser()))

@@ -1,7 +1,7 @@
 """Draws with exported programs: python run.py "a red fox at sunset" fox.png 7
 
-Needs jax, numpy, pillow and safetensors, sentencepiece for T5 or tokenizers for
-CLIP and BERT, and no imagen_jax.
+Needs jax, flatbuffers, numpy, pillow and safetensors, sentencepiece for T5 or
+tokenizers for CLIP and BERT, and no imagen_jax.
 """
 
 import json

@@ -74,12 +74,12 @@ def test_files(tmp_path):
     lambda: json_files.read(path, most=7),
     lambda: json_files.read_in(folder, 'a.json', most=7),
   ):
-    with pytest.raises(ValueError, match='a.json has more than 7 bytes'):
+    with pytest.raises(ValueError, match='a.json .*more than 7'):
       read()
   path.write_text('[]')
   with pytest.raises(ValueError, match='a.json holds no object'):
     json_files.read_in(folder, 'a.json')
-  with pytest.raises(ValueError, match='no plain file'):
+  with pytest.raises(ValueError, match='is a directory'):
     json_files.read(tmp_path)
 
 

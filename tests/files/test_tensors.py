@@ -28,17 +28,17 @@ BAD = {
   'gap': ({'a': _entry(0, 8), 'b': _entry(12, 20)}, 20, 'overlap or leave'),
   'late': ({'a': _entry(4, 12)}, 12, 'overlap or leave'),
   'backwards': ({'a': _entry(8, 0)}, 8, 'overlap or leave'),
-  'twice': (_twice(_entry(0, 8), _entry(8, 16)), 16, 'a is there twice'),
+  'twice': (_twice(_entry(0, 8), _entry(8, 16)), 16, "'a' is there twice"),
   'twice, other shapes': (
     _twice(_entry(0, 8, (1, 2)), _entry(0, 8, (2, 1))),
     8,
-    'a is there twice',
+    "'a' is there twice",
   ),
   'a field twice': (
     b'{"a": {"dtype": "F32", "shape": [2], "shape": [1, 2], '
     b'"data_offsets": [0, 8]}}',
     8,
-    'shape is there twice',
+    "'shape' is there twice",
   ),
   'nested': (b'{"a":' * 50_000, 8, 'damaged'),
   'no object': (b'[1]', 8, 'damaged'),

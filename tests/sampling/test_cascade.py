@@ -198,7 +198,7 @@ def test_a_device_without_enough_memory(how, cascade, monkeypatch):
       f'{how} Out of memory allocating 68719476736 bytes.\nMore.'
     )
 
-  programs = stage_programs.Programs(begin, None, None, None)
+  programs = stage_programs.Programs(begin, *[None] * 4)
   monkeypatch.setattr(stage_programs, 'make', lambda *_: programs)
   with pytest.raises(MemoryError, match='tiny_8: 4 of 8 x 8 pixels at') as e:
     cascade.sample([FOX])

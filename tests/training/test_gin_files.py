@@ -2,6 +2,8 @@
 
 import importlib
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -152,11 +154,20 @@ def test_what_stands_in_strings_and_comments_stays(capsys):
   assert capsys.readouterr().err == ''
 
 
-def test_a_binding_of_the_command_line_may_name_the_old_place(tmp_path, capsys):
+def test_a_binding_of_the_command_line_may_name_the_old_place(tmp_path):
+  """In a process of its own: gin names a class by whoever bound it first."""
   path = _written(tmp_path, OLD)
-  bindings = ['imagen_jax.jobs.TrainConfig.batch_size=8']
-  assert _configured(path, bindings=bindings).batch_size == 8
-  assert 'imagen_jax.training.jobs' in capsys.readouterr().err
+  program = (
+    'from imagen_jax.training import gin_jobs, jobs\n'
+    "bound = ['imagen_jax.jobs.TrainConfig.batch_size=8']\n"
+    f'config = gin_jobs.configure([{str(path)!r}], bound, jobs.TrainConfig)\n'
+    'print(config.batch_size)'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True
+  )
+  assert done.stdout.strip() == '8', done.stderr
+  assert 'imagen_jax.training.jobs' in done.stderr
 
 
 def test_order_of_includes(tmp_path):
