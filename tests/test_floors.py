@@ -40,7 +40,7 @@ GIN_JOBS = 'training.gin_jobs'  # imports gin, which `import train` does not
 CORE = {
   'jax', 'flax', 'optax', 'orbax', 'numpy', 'PIL', 'gin', 'absl',
   'sentencepiece', 'safetensors', 'msgpack', 'tensorstore', 'tqdm',
-  'ml_dtypes', 'array_record', 'scipy',
+  'ml_dtypes', 'array_record', 'scipy', 'flatbuffers',
 }  # fmt: skip
 
 # Library -> the only places (prefixes of module names) that may import it.
