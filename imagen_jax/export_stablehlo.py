@@ -40,11 +40,7 @@ def parser():
     metavar='PIXELS',
     help='resolution of the last stage to export (default: all)',
   )
-  add(
-    '--preset',
-    metavar='NAME',
-    help='named settings of all stages, as of sample (default: their own)',
-  )
+  setting_flags.add_preset(p)
   add(
     '--batch',
     type=flags.whole('pictures', 1, 2**16),

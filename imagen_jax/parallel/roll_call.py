@@ -12,6 +12,8 @@ import selectors
 import socket
 import time
 
+from imagen_jax.files import json_files
+
 _PAUSE = 0.5  # seconds between two tries to reach process 0
 
 
@@ -130,7 +132,7 @@ def _line(one):
   """The JSON object that the other side sends; None where it sends none."""
   try:
     text = one.makefile('rb').readline(10_000)
-    said = json.loads(text)
+    said = json_files.parse(text, 'a line')  # bounds how deep it is
     return said if isinstance(said, dict) else None
   except (OSError, ValueError):
     return None
