@@ -87,3 +87,11 @@ def test_a_stranger_at_the_port_does_not_count():
 def test_what_is_no_address(text):
   with pytest.raises(ValueError, match='write HOST:PORT'):
     roll_call.address(text)
+
+
+@pytest.mark.parametrize('text', [b'[' * 9_000, b'{"a":' * 1_900, b'\xff', b''])
+def test_a_line_that_is_none_is_no_process(text):
+  ours, theirs = socket.socketpair()
+  with ours, theirs:
+    theirs.sendall(text + b'\n')
+    assert roll_call._line(ours) is None
